@@ -1,0 +1,34 @@
+# Every target does its own set-up: `make parity` and `make test` work in a fresh clone.
+PYTHON ?= python3
+VENV ?= .venv
+MODEL ?=
+BIN := $(VENV)/bin
+
+.PHONY: parity test lint mutants format clean
+
+# Prove that the numbers equal transformers': generated checkpoints, or MODEL=albert/albert-base-v2 (a name or a directory).
+parity: $(VENV)/.installed
+	$(BIN)/albert-torch parity $(MODEL) $(ARGS)
+
+# Lint, types, tests.
+test: lint
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+# Put in deliberate faults, one at a time: the tests must notice each.
+mutants: $(VENV)/.installed
+	$(BIN)/python scripts/mutants.py $(ARGS)
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix . && $(BIN)/ruff format .
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet torch --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev]' --constraint constraints.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

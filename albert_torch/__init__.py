@@ -1,0 +1,30 @@
+"""ALBERT (A Lite BERT, Lan et al. 2020) in PyTorch, with the Hub's weights and transformers' numbers."""
+
+from albert_torch.checkpoint import CheckpointError
+from albert_torch.config import AlbertConfig
+from albert_torch.heads import (
+    AlbertForMaskedLM,
+    AlbertForMultipleChoice,
+    AlbertForPreTraining,
+    AlbertForQuestionAnswering,
+    AlbertForSequenceClassification,
+    AlbertForTokenClassification,
+)
+from albert_torch.model import AlbertModel
+from albert_torch.pretrained import AlbertPreTrainedModel
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AlbertConfig",
+    "AlbertForMaskedLM",
+    "AlbertForMultipleChoice",
+    "AlbertForPreTraining",
+    "AlbertForQuestionAnswering",
+    "AlbertForSequenceClassification",
+    "AlbertForTokenClassification",
+    "AlbertModel",
+    "AlbertPreTrainedModel",
+    "CheckpointError",
+    "__version__",
+]

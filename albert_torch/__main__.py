@@ -1,0 +1,8 @@
+"""`python -m albert_torch` is the `albert-torch` command."""
+
+import sys
+
+from albert_torch.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

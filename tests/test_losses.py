@@ -1,0 +1,84 @@
+"""The losses against their formulas."""
+
+import math
+
+import pytest
+import torch
+
+from albert_torch import losses
+
+LOGITS = torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]], dtype=torch.float64)
+
+
+def negative_log_likelihood(row: torch.Tensor, label: int) -> float:
+    return math.log(sum(math.exp(x) for x in row.tolist())) - row[label].item()
+
+
+def test_cross_entropy_is_the_mean_over_the_labels_that_count() -> None:
+    """Kills: a sum for a mean, an ignored label in the denominator, another ignored number."""
+    want = (negative_log_likelihood(LOGITS[0], 2) + negative_log_likelihood(LOGITS[1], 0)) / 2
+    assert losses.cross_entropy(LOGITS, torch.tensor([2, 0])).item() == pytest.approx(want, abs=1e-12)
+    alone = losses.cross_entropy(LOGITS, torch.tensor([-100, 0])).item()
+    assert alone == pytest.approx(negative_log_likelihood(LOGITS[1], 0), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "problem_type"),
+    [
+        (torch.tensor([1, 2]), None),
+        (torch.tensor([1, 2], dtype=torch.int32), None),
+        (torch.tensor([[1], [2]]), "single_label_classification"),
+    ],
+)
+def test_single_label(labels: torch.Tensor, problem_type: str | None) -> None:
+    """Kills: integer labels taken for several labels."""
+    want = (negative_log_likelihood(LOGITS[0], 1) + negative_log_likelihood(LOGITS[1], 2)) / 2
+    assert losses.sequence_classification(LOGITS, labels, problem_type).item() == pytest.approx(want, abs=1e-12)
+
+
+@pytest.mark.parametrize("problem_type", [None, "multi_label_classification"])
+def test_several_labels(problem_type: str | None) -> None:
+    """Kills: softmax for sigmoid."""
+    labels = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
+    terms = [
+        math.log1p(math.exp(-x if y else x))
+        for x, y in zip(LOGITS.flatten().tolist(), labels.flatten().tolist(), strict=True)
+    ]
+    got = losses.sequence_classification(LOGITS, labels, problem_type).item()
+    assert got == pytest.approx(sum(terms) / 6, abs=1e-12)
+
+
+def test_regression() -> None:
+    """Kills: an absolute error, a broadcast of (B, 1) against (B,)."""
+    scores = torch.tensor([[1.0], [3.0]], dtype=torch.float64)
+    for labels in (torch.tensor([2.0, 6.0]), torch.tensor([2, 6]), torch.tensor([[2.0], [6.0]])):
+        assert losses.sequence_classification(scores, labels).item() == pytest.approx((1 + 9) / 2)
+    many = losses.sequence_classification(LOGITS, LOGITS + 2, "regression")
+    assert many.item() == pytest.approx(4.0)
+
+
+def test_question_answering_halves_the_sum_and_ignores_what_is_outside() -> None:
+    """Kills: a sum for a mean, positions outside the row counted at its end."""
+    start, end = torch.tensor([2, 0]), torch.tensor([[1], [7]])
+    want = (negative_log_likelihood(LOGITS[0], 2) + negative_log_likelihood(LOGITS[1], 0)) / 2
+    want = (want + negative_log_likelihood(LOGITS[0], 1)) / 2
+    assert losses.question_answering(LOGITS, LOGITS, start, end).item() == pytest.approx(want, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (torch.tensor([0, 3]), r"labels go from 0 to 3, must be 0 to 2, or -100"),
+        (torch.tensor([0, -1]), r"labels go from -1 to 0, must be 0 to 2, or -100"),
+        (torch.tensor([0, 1, 2]), r"labels are \(3,\), logits \(2, 3\): one label for each row"),
+        (torch.tensor([0.0, 1.0]), r"labels are torch.float32: class labels are integers"),
+    ],
+)
+def test_labels_that_do_not_fit(labels: torch.Tensor, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        losses.cross_entropy(LOGITS, labels)
+
+
+def test_labels_of_another_shape_for_several_labels() -> None:
+    with pytest.raises(ValueError, match=r"labels are \(2,\), must be \(2, 3\)"):
+        losses.sequence_classification(LOGITS, torch.tensor([0.0, 1.0]))

@@ -1,0 +1,276 @@
+"""The encoder against transformers, number by number, and what `AlbertModel` promises beyond it."""
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from conftest import SHARED, TINY
+from reference import batch, pair, worst
+from torch import nn
+
+from albert_torch import AlbertConfig, AlbertModel
+from albert_torch.model import ACTIVATIONS
+
+GROUPS = [{**TINY, "num_hidden_groups": groups, "inner_group_num": inner} for groups in (1, 3) for inner in (1, 2)]
+
+
+def run(model: nn.Module, inputs: dict[str, torch.Tensor], **options: Any) -> Any:
+    with torch.no_grad():
+        return model(**inputs, **options)
+
+
+def states(output: Any, config: dict[str, Any]) -> Any:
+    """transformers' hidden states, one for each run of a group: it keeps one for each inner layer."""
+    return output.hidden_states[:: config["inner_group_num"]]
+
+
+@pytest.mark.parametrize("config", GROUPS, ids=lambda c: f"G{c['num_hidden_groups']}-inner{c['inner_group_num']}")
+@pytest.mark.parametrize("unpad", [False, True], ids=["padded", "unpad"])
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+@pytest.mark.parametrize("lengths", [(9, 5, 1), (7, 7)], ids=["ragged", "full"])
+def test_every_hidden_state_equals_transformers(config: Any, unpad: bool, attention: str, lengths: Any) -> None:
+    """Kills: eps 1e-5, a swapped residual, a group index off by one, an ignored inner layer, a mask turned round."""
+    theirs, ours = pair("AlbertModel", config, attention=attention, unpad=unpad)
+    inputs = batch(config, lengths)
+    want = run(theirs, inputs, output_hidden_states=True)
+    got = run(ours, inputs, output_hidden_states=True)
+    real = inputs["attention_mask"]
+    where = real if unpad else None  # padded, every position must be equal, those of padding too
+    assert len(got.hidden_states) == config["num_hidden_layers"] + 1
+    for mine, other in zip(got.hidden_states, states(want, config), strict=True):
+        assert worst(mine, other, where) < 1e-10
+        assert not unpad or not mine[~real.bool()].any()
+    assert worst(got.last_hidden_state, want.last_hidden_state, where) < 1e-10
+    assert worst(got.pooler_output, want.pooler_output) < 1e-10
+
+
+@pytest.mark.parametrize("config", GROUPS, ids=lambda c: f"G{c['num_hidden_groups']}-inner{c['inner_group_num']}")
+@pytest.mark.parametrize("unpad", [False, True], ids=["padded", "unpad"])
+def test_attentions_equal_transformers(config: Any, unpad: bool) -> None:
+    """Kills: scores scaled by H in place of D, probabilities of one run given for all, an empty tuple under sdpa."""
+    theirs, ours = pair("AlbertModel", config)
+    ours.unpad = unpad
+    ours.set_attn_implementation("sdpa")
+    inputs = batch(config)
+    want = run(theirs, inputs, output_attentions=True)
+    got = run(ours, inputs, output_attentions=True)
+    assert len(got.attentions) == config["num_hidden_layers"] * config["inner_group_num"]
+    where = inputs["attention_mask"][:, None, :, None].expand_as(got.attentions[0]) if unpad else None
+    for mine, other in zip(got.attentions, want.attentions, strict=True):
+        assert worst(mine, other, where) < 1e-10
+    assert run(ours, inputs).attentions is None
+
+
+@pytest.mark.parametrize("name", sorted(ACTIVATIONS))
+def test_activations_are_those_of_transformers(name: str) -> None:
+    """Kills: erf for tanh, or the other way round, behind a name."""
+    config = {**SHARED, "hidden_act": name}
+    theirs, ours = pair("AlbertModel", config)
+    inputs = batch(config)
+    assert worst(run(ours, inputs).last_hidden_state, run(theirs, inputs).last_hidden_state) < 1e-10
+
+
+def test_an_activation_nobody_uses_is_named() -> None:
+    with pytest.raises(ValueError, match=r"hidden_act='gelu_old' is not known; use one of gelu,"):
+        AlbertModel(AlbertConfig(**{**SHARED, "hidden_act": "gelu_old"}))
+
+
+def test_positions_segments_and_embeddings_can_be_given() -> None:
+    """Kills: an ignored position_ids or token_type_ids, embeddings that skip the LayerNorm."""
+    theirs, ours = pair("AlbertModel", TINY)
+    inputs = batch(TINY, (6, 4))
+    inputs["position_ids"] = torch.randint(0, TINY["max_position_embeddings"], (2, 6))
+    assert worst(run(ours, inputs).last_hidden_state, run(theirs, inputs).last_hidden_state) < 1e-10
+    by_ids = run(ours, inputs).last_hidden_state
+    ids = inputs.pop("input_ids")
+    inputs["inputs_embeds"] = ours.get_input_embeddings()(ids)
+    assert worst(run(ours, inputs).last_hidden_state, by_ids) == 0
+    inputs["position_ids"] = inputs["position_ids"][:1]
+    assert worst(run(ours, inputs).last_hidden_state, run(theirs, inputs).last_hidden_state) < 1e-10
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_masks_of_four_dimensions(attention: str) -> None:
+    """Kills: queries and keys exchanged in the mask, a float mask read as a bool."""
+    theirs, ours = pair("AlbertModel", SHARED, attention=attention)
+    ids = batch(SHARED, (6, 6))["input_ids"]
+    allowed = torch.rand(2, 1, 6, 6) < 0.6
+    allowed |= torch.eye(6, dtype=torch.bool)
+    added = torch.zeros(2, 1, 6, 6, dtype=torch.float64).masked_fill(~allowed, torch.finfo(torch.float64).min)
+    want = run(theirs, {"input_ids": ids, "attention_mask": added}).last_hidden_state
+    for mask in (allowed, allowed.long(), added, allowed.expand(2, TINY["num_attention_heads"], 6, 6)):
+        assert worst(run(ours, {"input_ids": ids, "attention_mask": mask}).last_hidden_state, want) < 1e-10
+    bias = torch.randn(2, 1, 6, 6, dtype=torch.float64)
+    want = run(theirs, {"input_ids": ids, "attention_mask": bias}).last_hidden_state
+    assert worst(run(ours, {"input_ids": ids, "attention_mask": bias}).last_hidden_state, want) < 1e-10
+
+
+@pytest.mark.parametrize(("attention", "unpad"), [("eager", False), ("sdpa", False), ("sdpa", True)])
+def test_a_row_with_nothing_to_attend_to_is_finite(attention: str, unpad: bool) -> None:
+    """Kills: a softmax over minus infinities."""
+    theirs, ours = pair("AlbertModel", SHARED, attention=attention, unpad=unpad)
+    inputs = batch(SHARED, (5, 3))
+    inputs["attention_mask"][1] = 0
+    got = run(ours, inputs).last_hidden_state
+    assert got.isfinite().all()
+    assert worst(got[0], run(theirs, inputs).last_hidden_state[0]) < 1e-10
+    inputs["attention_mask"][0] = 0
+    assert run(ours, inputs).last_hidden_state.isfinite().all()
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 100])
+@pytest.mark.parametrize("unpad", [False, True])
+def test_chunks_of_the_feed_forward_change_nothing(chunk: int, unpad: bool) -> None:
+    """Kills: chunks along the batch, a lost last chunk."""
+    _, ours = pair("AlbertModel", SHARED, unpad=unpad)
+    inputs = batch(SHARED)
+    want = run(ours, inputs).last_hidden_state
+    ours.config.chunk_size_feed_forward = chunk
+    calls = []
+    ours.encoder.albert_layer_groups[0].albert_layers[0].ffn.register_forward_hook(lambda *_: calls.append(1))
+    assert worst(run(ours, inputs).last_hidden_state, want) < 1e-12
+    tokens = int(inputs["attention_mask"].sum()) if unpad else 9
+    assert len(calls) == TINY["num_hidden_layers"] * -(-tokens // chunk)
+
+
+def test_the_config_is_read_again_at_each_call() -> None:
+    """Kills: a number of layers, or what to return, fixed at construction (bert-score lowers num_hidden_layers)."""
+    config = AlbertConfig(**SHARED)
+    model = AlbertModel(config).eval()
+    inputs = batch(SHARED)
+    before = run(model, inputs, output_hidden_states=True)
+    config.num_hidden_layers = 2
+    config.output_hidden_states = True
+    config.output_attentions = True
+    after = run(model, inputs)
+    assert len(after.hidden_states) == 3
+    assert len(after.attentions) == 2
+    assert worst(after.last_hidden_state, before.hidden_states[2]) < 1e-5
+    assert run(model, inputs, output_hidden_states=False).hidden_states is None
+    config.return_dict = False
+    assert isinstance(run(model, inputs), tuple)
+    assert run(model, inputs, return_dict=True).attentions is not None
+
+
+@pytest.mark.parametrize("unpad", [False, True])
+def test_gradient_checkpointing_gives_the_same_gradients(unpad: bool) -> None:
+    """Kills: dropout drawn anew in the second pass, a run left out, a checkpoint for each stored layer only."""
+    config = {**SHARED, "hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2, "ffn_dropout_prob": 0.1}
+    plain = AlbertModel(AlbertConfig(**config), unpad=unpad).double().train()
+    saving = copy.deepcopy(plain)
+    saving.gradient_checkpointing_enable()
+    runs: list[int] = []
+    saving.encoder.albert_layer_groups[0].register_forward_pre_hook(lambda *_: runs.append(1))
+    inputs = batch(config)
+    for model in (plain, saving):
+        torch.manual_seed(1)
+        output = model(**inputs, output_hidden_states=True, output_attentions=True)
+        (output.pooler_output.sum() + output.hidden_states[2].sum() + output.attentions[1].square().sum()).backward()
+    assert len(runs) == 2 * config["num_hidden_layers"]
+    assert len(output.attentions) == config["num_hidden_layers"]
+    for mine, other in zip(saving.parameters(), plain.parameters(), strict=True):
+        assert worst(mine.grad, other.grad) < 1e-12
+    runs.clear()
+    saving.eval()(**inputs)
+    assert len(runs) == config["num_hidden_layers"]
+
+
+def test_every_dropout_fires_as_often_as_it_should() -> None:
+    """Kills: a dropout declared and never called, or called in eval mode (transformers never calls the last)."""
+    rates = {"hidden_dropout_prob": 0.11, "attention_probs_dropout_prob": 0.22, "ffn_dropout_prob": 0.33}
+    model = AlbertModel(AlbertConfig(**SHARED, **rates), attn_implementation="eager").train()
+    counts: dict[str, int] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Dropout):
+            module.register_forward_hook(
+                lambda *_, name=name: counts.__setitem__(name.split(".")[-1], counts.get(name.split(".")[-1], 0) + 1)
+            )
+    inputs = batch(SHARED)
+    first = model(**inputs).last_hidden_state
+    layers = SHARED["num_hidden_layers"]
+    assert counts == {"dropout": 1 + layers, "output_dropout": layers}
+    assert worst(first, model(**inputs).last_hidden_state) > 1e-3
+    zero = dict.fromkeys(rates, 0.0)
+    alone = AlbertModel(AlbertConfig(**SHARED, **{**zero, "attention_probs_dropout_prob": 0.5})).train()
+    assert worst(alone(**inputs).last_hidden_state, alone(**inputs).last_hidden_state) > 1e-3
+    alone.eval()
+    assert worst(alone(**inputs).last_hidden_state, alone(**inputs).last_hidden_state) == 0
+
+
+@pytest.mark.parametrize(("attention", "function"), [("sdpa", "scaled_dot_product_attention"), ("eager", "softmax")])
+def test_the_named_backend_is_the_one_that_runs(attention: str, function: str) -> None:
+    """Kills: a backend switch that does nothing."""
+    model = AlbertModel(AlbertConfig(**SHARED), attn_implementation=attention).eval()
+    with torch.profiler.profile() as profile:
+        run(model, batch(SHARED))
+    names = {event.key for event in profile.key_averages()}
+    assert ("aten::scaled_dot_product_attention" in names) == (attention == "sdpa")
+    assert any(function in name for name in names)
+    with pytest.raises(ValueError, match=r"attn_implementation='flash' is not known; use one of eager, sdpa"):
+        model.set_attn_implementation("flash")
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({}, "exactly one of input_ids and inputs_embeds"),
+        ({"input_ids": [[1]], "inputs_embeds": [[[1.0] * 10]]}, "exactly one of input_ids and inputs_embeds"),
+        ({"input_ids": [1, 2, 3]}, r"input_ids is \(3,\), must be \(B, T\).*input_ids\[None\]"),
+        ({"input_ids": [[[1, 2]]]}, r"input_ids is \(1, 1, 2\), must be \(B, T\)"),
+        ({"input_ids": [[1.0, 2.0]]}, r"input_ids is torch.float32, must be torch.long"),
+        ({"input_ids": [[True, False]]}, r"input_ids is torch.bool, must be torch.long"),
+        ({"input_ids": [[3, 61]]}, r"input_ids go from 3 to 61, must be 0 to 60"),
+        ({"input_ids": [[3, -1]]}, r"input_ids go from -1 to 3, must be 0 to 60"),
+        ({"input_ids": [[3] * 21]}, r"rows have 21 tokens, the model 20 positions: truncate to max_length=20"),
+        ({"input_ids": [[3, 4]], "position_ids": [[0, 20]]}, r"position_ids go from 0 to 20, must be 0 to 19"),
+        ({"input_ids": [[3, 4]], "position_ids": [[0, 1, 2]]}, r"position_ids is \(1, 3\), must be \(1, 2\)"),
+        ({"input_ids": [[3, 4]], "token_type_ids": [[0, 3]]}, r"token_type_ids go from 0 to 3, must be 0 to 2"),
+        ({"input_ids": [[3, 4]], "token_type_ids": [0, 1]}, r"token_type_ids is \(2,\), must be \(1, 2\)"),
+        ({"input_ids": [[3, 4]], "attention_mask": [[1, 1, 1]]}, r"attention_mask is \(1, 3\), must be \(1, 2\)"),
+        ({"input_ids": [[3, 4]], "attention_mask": [[[1, 1]]]}, r"attention_mask is \(1, 1, 2\), must be \(1, 2\)"),
+        ({"inputs_embeds": [[[0.0] * 24]]}, r"inputs_embeds has width 24, must be embedding_size=10"),
+        ({"inputs_embeds": [[0.0] * 10]}, r"inputs_embeds is \(1, 10\), must be \(B, T, E\)"),
+    ],
+)
+def test_bad_inputs_say_what_to_do(inputs: dict[str, Any], message: str) -> None:
+    """Kills: an error from deep inside torch that names neither the argument nor the rule."""
+    model = AlbertModel(AlbertConfig(**TINY)).eval()
+    with pytest.raises(ValueError, match=message):
+        run(model, {name: torch.tensor(value) for name, value in inputs.items()})
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (2, 0), (0, 0)])
+def test_an_empty_batch_or_row_is_refused(shape: tuple[int, int]) -> None:
+    model = AlbertModel(AlbertConfig(**TINY)).eval()
+    with pytest.raises(ValueError, match=r"input_ids is \(\d, \d\): give at least one row and one token"):
+        run(model, {"input_ids": torch.zeros(shape, dtype=torch.long)})
+
+
+def test_unpad_wants_a_mask_of_rows() -> None:
+    model = AlbertModel(AlbertConfig(**TINY), unpad=True).eval()
+    inputs = {"input_ids": torch.ones(1, 3, dtype=torch.long), "attention_mask": torch.ones(1, 1, 3, 3)}
+    with pytest.raises(ValueError, match=r"unpad=True needs a \(B, T\) attention_mask"):
+        run(model, inputs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("unpad", [False, True], ids=["padded", "unpad"])
+def test_lower_precision_stays_near_transformers(dtype: torch.dtype, unpad: bool) -> None:
+    """Kills: a cast to or from float32 on the way that the reference does not make."""
+    bound = {torch.float32: 2e-5, torch.bfloat16: 0.1, torch.float16: 0.02}[dtype]
+    theirs, ours = pair("AlbertModel", SHARED, dtype, "sdpa", unpad)
+    inputs = batch(SHARED)
+    got = run(ours, inputs).last_hidden_state
+    assert got.dtype == dtype
+    assert worst(got, run(theirs, inputs).last_hidden_state, inputs["attention_mask"]) < bound
+
+
+def test_export_and_deepcopy() -> None:
+    """Kills: a branch on values that torch.export cannot follow."""
+    model = AlbertModel(AlbertConfig(**SHARED)).eval()
+    inputs = batch(SHARED)
+    exported = torch.export.export(copy.deepcopy(model), (), inputs).module()
+    got, want = run(exported, inputs), run(model, inputs)
+    assert type(got) is type(want)
+    assert worst(got.last_hidden_state, want.last_hidden_state) < 1e-5

@@ -1,0 +1,74 @@
+"""The house itself: who may import whom, how long a file may be, what importing costs."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+
+PACKAGE = ROOT / "albert_torch"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Imports run one way: a module may import what stands to its right, and nothing else of ours.
+ALLOWED = {
+    "hub": "",
+    "outputs": "",
+    "attention": "",
+    "packing": "",
+    "losses": "",
+    "config": "hub",
+    "checkpoint": "hub",
+    "saving": "checkpoint hub config",
+    "pretrained": "attention checkpoint config hub saving",
+    "model": "pretrained attention config packing outputs",
+    "heads": "model losses config outputs pretrained",
+}
+HEAVY = ("transformers", "matplotlib", "sentencepiece")
+
+
+def imports(path: Path, top_level: bool = False) -> set[str]:
+    """The modules that a file imports, anywhere in it or at its top level only."""
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level else list(ast.walk(tree))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names.add(node.module or "")
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_imports_run_one_way(name: str) -> None:
+    """Kills: a model that imports its loader's callers, a tokenizer that needs torch."""
+    ours = {module.split(".")[1] for module in imports(PACKAGE / f"{name}.py") if module.startswith("albert_torch.")}
+    assert ours <= set(ALLOWED[name].split())
+    assert ours == {other for other in ALLOWED[name].split() if other in ours}
+
+
+def test_nothing_imports_the_command_line_and_only_parity_imports_transformers() -> None:
+    """Kills: an optional package that the package cannot do without."""
+    for path in FILES:
+        if path.name not in ("__main__.py", "cli.py"):
+            assert "albert_torch.cli" not in imports(path), path
+        heavy = {name.split(".")[0] for name in imports(path)} & set(HEAVY)
+        assert not heavy or path.parent.name == "parity", path
+        assert not {name.split(".")[0] for name in imports(path, top_level=True)} & set(HEAVY), path
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_file_holds_one_idea(path: Path) -> None:
+    """Kills: files that grow past what is read in a sitting."""
+    assert len(path.read_text().splitlines()) <= 310
+
+
+def test_importing_does_not_import_what_is_optional() -> None:
+    """Kills: `import albert_torch` that pulls transformers, matplotlib or numpy's friends in."""
+    code = (
+        "import sys, albert_torch; print(*sorted(set(sys.modules) & {'transformers', 'matplotlib', 'pandas', 'scipy'}))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
