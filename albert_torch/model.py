@@ -52,7 +52,7 @@ class Attend:
         """The context of each token.  q, k, v: (..., H) -> (..., H)."""
         if self.packing is not None:
             q, k, v = self.packing.pad(q), self.packing.pad(k), self.packing.pad(v)  # (B, T, H)
-        q, k, v = (x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, v))  # (B, N, T, D)
+        q, k, v = (x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in (q, k, v))  # (B, N, T, D)
         context, probabilities = self.backend(q, k, v, self.mask, dropout_p)
         if self.probabilities is not None and probabilities is not None:
             self.probabilities.append(probabilities)
@@ -95,8 +95,8 @@ class AlbertEmbeddings(nn.Module):
                 raise ValueError(f"{name} is {tuple(ids.shape)}, must be {(rows, length)} as the tokens are")
         segments = _look_up("token_type_ids", self.token_type_embeddings, token_type_ids)
         positions = _look_up("position_ids", self.position_embeddings, position_ids)
-        embedded: Tensor = self.LayerNorm(words + segments + positions)
-        return self.dropout(embedded)
+        embedded: Tensor = self.dropout(self.LayerNorm(words + segments + positions))
+        return embedded
 
     def _words(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
         if (input_ids is None) == (inputs_embeds is None):
@@ -167,7 +167,7 @@ class AlbertLayer(nn.Module):
         """(..., H) -> (..., H)."""
         x = self.attention(x, attend)
         if chunk := self.config.chunk_size_feed_forward:  # tokens at a time: less memory, the same numbers
-            fed = torch.cat([self.feed_forward(part) for part in x.split(chunk, dim=-2)], dim=-2)
+            fed = torch.cat([self.feed_forward(part) for part in torch.split(x, chunk, dim=-2)], dim=-2)
         else:
             fed = self.feed_forward(x)
         normed: Tensor = self.full_layer_layer_norm(x + fed)

@@ -19,4 +19,4 @@ class Packing:
     def pad(self, x: Tensor) -> Tensor:
         """(S, ...) -> (B, T, ...): the tokens back in their places, zeros elsewhere."""
         rows = x.new_zeros(self.shape.numel(), *x.shape[1:])  # (B * T, ...)
-        return rows.index_copy(0, self.indices, x).unflatten(0, self.shape)
+        return rows.index_copy(0, self.indices, x).view(*self.shape, *x.shape[1:])

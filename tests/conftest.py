@@ -45,6 +45,9 @@ def assets() -> Path:
     return ASSETS
 
 
+torch.set_num_threads(1)  # the models are tiny: threads cost more than they bring
+
+
 @pytest.fixture(autouse=True)
 def _seed() -> None:
     torch.manual_seed(0)

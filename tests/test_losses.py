@@ -63,6 +63,7 @@ def test_question_answering_halves_the_sum_and_ignores_what_is_outside() -> None
     want = (negative_log_likelihood(LOGITS[0], 2) + negative_log_likelihood(LOGITS[1], 0)) / 2
     want = (want + negative_log_likelihood(LOGITS[0], 1)) / 2
     assert losses.question_answering(LOGITS, LOGITS, start, end).item() == pytest.approx(want, abs=1e-12)
+    assert losses.question_answering(LOGITS, LOGITS, end, start).item() == pytest.approx(want, abs=1e-12)
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,13 @@
 """The encoder against transformers, number by number, and what `AlbertModel` promises beyond it."""
 
 import copy
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import transformers
 from conftest import SHARED, TINY
 from reference import batch, pair, worst
 from torch import nn
@@ -191,11 +194,17 @@ def test_every_dropout_fires_as_often_as_it_should() -> None:
     layers = SHARED["num_hidden_layers"]
     assert counts == {"dropout": 1 + layers, "output_dropout": layers}
     assert worst(first, model(**inputs).last_hidden_state) > 1e-3
-    zero = dict.fromkeys(rates, 0.0)
-    alone = AlbertModel(AlbertConfig(**SHARED, **{**zero, "attention_probs_dropout_prob": 0.5})).train()
-    assert worst(alone(**inputs).last_hidden_state, alone(**inputs).last_hidden_state) > 1e-3
-    alone.eval()
-    assert worst(alone(**inputs).last_hidden_state, alone(**inputs).last_hidden_state) == 0
+
+
+@pytest.mark.parametrize("attention", ["eager", "sdpa"])
+def test_attention_dropout_fires_in_training_alone(attention: str) -> None:
+    """Kills: a backend that forgets its dropout, or draws it in eval mode."""
+    config = AlbertConfig(**SHARED, attention_probs_dropout_prob=0.5)
+    model = AlbertModel(config, attn_implementation=attention).train()
+    inputs = batch(SHARED)
+    assert worst(model(**inputs).last_hidden_state, model(**inputs).last_hidden_state) > 1e-3
+    model.eval()
+    assert worst(model(**inputs).last_hidden_state, model(**inputs).last_hidden_state) == 0
 
 
 @pytest.mark.parametrize(("attention", "function"), [("sdpa", "scaled_dot_product_attention"), ("eager", "softmax")])
@@ -274,3 +283,74 @@ def test_export_and_deepcopy() -> None:
     got, want = run(exported, inputs), run(model, inputs)
     assert type(got) is type(want)
     assert worst(got.last_hidden_state, want.last_hidden_state) < 1e-5
+
+
+def test_the_base_shape_in_float32_stays_within_two_in_a_hundred_thousand() -> None:
+    """Kills: an operation in lower precision than the reference's, which a tiny model hides."""
+    config = AlbertConfig.preset("albert-base-v2")
+    theirs = transformers.AlbertModel(transformers.AlbertConfig(**config.to_dict())).eval()
+    ours = AlbertModel(config).eval()
+    ours.load_state_dict(theirs.state_dict())
+    inputs = batch(config.to_dict(), (24, 7))
+    want = run(theirs, inputs, output_hidden_states=True)
+    got = run(ours, inputs, output_hidden_states=True)
+    for mine, other in zip(got.hidden_states, want.hidden_states, strict=True):
+        assert worst(mine, other) < 2e-5
+    ours.unpad = True
+    assert worst(run(ours, inputs).last_hidden_state, want.last_hidden_state, inputs["attention_mask"]) < 2e-5
+
+
+@pytest.mark.assets
+def test_a_trained_checkpoint_equals_transformers(assets: Path) -> None:
+    """Kills: what random weights hide: outliers, a checkpoint without pooler.  25 phoneme strings, 5 to 500 symbols."""
+    folder = assets / "assets" / "plbert"
+    theirs = transformers.AlbertModel.from_pretrained(folder, add_pooling_layer=False).eval()
+    ours = AlbertModel.from_pretrained(folder, add_pooling_layer=False)
+    symbols = json.loads((folder / "vocab.json").read_text())
+    speech = "ðə kwˈɪk bɹˈaʊn fˈɑːks dʒˈʌmps ˌoʊvɚ ðə lˈeɪzi dˈɑːɡ, ænd ðɛn ɪt slˈiːps bᵻnˈiːθ ðɪ ˈoʊk. "
+    text = [symbols[symbol] for symbol in speech * 6 if symbol in symbols]
+    assert len(text) > 480
+    for length in (
+        5,
+        6,
+        8,
+        10,
+        13,
+        16,
+        20,
+        25,
+        32,
+        40,
+        50,
+        64,
+        80,
+        100,
+        128,
+        160,
+        200,
+        240,
+        280,
+        320,
+        360,
+        400,
+        450,
+        500,
+    ):
+        ids = torch.tensor([[0, *(text * 2)[length : 2 * length - 2], 0]])
+        with torch.no_grad():
+            want = theirs(ids, output_hidden_states=True).hidden_states
+            got = ours(ids, output_hidden_states=True).hidden_states
+        assert ids.shape == (1, length)
+        assert len(got) == 13
+        assert max(worst(mine, other) for mine, other in zip(got, want, strict=True)) < 5e-5, length
+
+
+@pytest.mark.network
+def test_the_published_numbers_of_base_v2() -> None:
+    """Kills: a Hub file that loads into other numbers (the values are those that transformers' own tests hold)."""
+    model = AlbertModel.from_pretrained("albert/albert-base-v2")
+    ids = torch.tensor([[0, 345, 232, 328, 740, 140, 1695, 69, 6078, 1588, 2]])
+    mask = torch.tensor([[0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]])
+    got = run(model, {"input_ids": ids, "attention_mask": mask}).last_hidden_state[0, 1:4, 1:4]
+    want = torch.tensor([[-0.6513, 1.5035, -0.2766], [-0.6515, 1.5046, -0.2780], [-0.6512, 1.5049, -0.2784]])
+    assert worst(got, want) < 1e-4

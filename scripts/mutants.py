@@ -1,0 +1,87 @@
+"""Put in deliberate one-line faults, one at a time, and see that the tests notice each.
+
+    python scripts/mutants.py [WORD ...]     only the faults whose file or text holds a WORD
+
+Every fault goes into a copy of the tree. Exit 0 when all are killed, 1 when one survives, 2 when one does not apply.
+"""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+# (file of the package, what stands there, what the fault makes of it)
+FAULTS = [
+    ("attention", "q.shape[-1] ** -0.5", "q.shape[-1] ** -0.49"),
+    ("attention", "masked_fill(~mask,", "masked_fill(mask,"),
+    ("attention", "F.dropout(probabilities, dropout_p) @ v", "probabilities @ v"),
+    ("packing", "mask.flatten().nonzero()", "mask.T.flatten().nonzero()"),
+    ("packing", "x.new_zeros(", "x.new_ones("),
+    ("model", "padding_idx=config.pad_token_id", "padding_idx=None"),
+    ("model", "nn.LayerNorm(width, eps=config.layer_norm_eps)", "nn.LayerNorm(width)"),
+    ("model", "i * len(self.albert_layer_groups) // self", "i * len(self.albert_layer_groups) % self"),
+    ("model", "words + segments + positions", "words + positions"),
+    ("model", "self.LayerNorm(x + self.output_dropout", "self.LayerNorm(self.output_dropout"),
+    ("model", "self.full_layer_layer_norm(x + fed)", "self.attention.LayerNorm(x + fed)"),
+    ("model", "for layer in self.albert_layers:", "for layer in self.albert_layers[:1]:"),
+    ("model", "torch.tanh(self.pooler(x[:, 0]))", "torch.tanh(self.pooler(x[:, -1]))"),
+    ("model", '"gelu_new", "gelu_fast"', '"gelu_nova", "gelu_fast"'),
+    ("model", "checkpoint(group, x, attend, use_reentrant=False)", "group(x, attend)"),
+    ("model", "self.dropout(self.ffn_output(", "(self.ffn_output("),
+    ("heads", '"predictions.decoder.bias": "predictions.bias",', ""),
+    (
+        "heads",
+        "self.decoder(self.LayerNorm(self.activation(self.dense(x))))",
+        "self.decoder(self.LayerNorm(self.dense(x)))",
+    ),
+    ("heads", "nn.Linear(config.hidden_size, 2)", "nn.Linear(config.hidden_size, 3)"),
+    ("losses", "ignore_index: int = -100", "ignore_index: int = -1"),
+    ("losses", "ignore_index=length)) / 2", "ignore_index=length)) / 1"),
+    ("losses", "start.clamp(0, length)", "start.clamp(0, length - 1)"),
+    ("losses", "binary_cross_entropy_with_logits(logits, labels)", "binary_cross_entropy_with_logits(-logits, labels)"),
+    ("outputs", "if name in self)", "if True)"),
+    ("config", "layer_norm_eps: float = 1e-12", "layer_norm_eps: float = 1e-5"),
+    ("config", "setattr(self, name, copy.deepcopy(value))", "pass"),
+]
+
+
+def survivors(words: list[str]) -> int:
+    """Try the faults; print a line for each; return the exit code."""
+    faults = [fault for fault in FAULTS if not words or any(word in " ".join(fault) for word in words)]
+    alive = 0
+    for number, (module, old, new) in enumerate(faults, 1):
+        with tempfile.TemporaryDirectory() as folder:
+            tree = Path(folder) / "tree"
+            shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "__pycache__", "build", "*.egg-info"))
+            path = tree / "albert_torch" / f"{module}.py"
+            text = path.read_text()
+            if text.count(old) != 1:
+                print(f"{module}.py holds {old!r} {text.count(old)} times, not once: mend the list", file=sys.stderr)
+                return 2
+            path.write_text(text.replace(old, new))
+            tests = [f"tests/test_{name}.py" for name in (module, *CALLERS.get(module, ()))]
+            tests = [name for name in tests if (tree / name).exists()]
+            started = time.monotonic()
+            command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+            killed = subprocess.run(command, cwd=tree, capture_output=True).returncode == 1
+            seconds = time.monotonic() - started
+        alive += not killed
+        verdict = "killed  " if killed else "SURVIVED"
+        print(f"{verdict} {number:2}/{len(faults)} {seconds:5.1f} s  {module}.py: {old}  ->  {new}", flush=True)
+    print(f"{len(faults) - alive} of {len(faults)} faults killed")
+    return 1 if alive else 0
+
+
+# Whose tests see a module's faults, besides its own.
+CALLERS = {
+    "attention": ("model",),
+    "packing": ("model",),
+    "model": ("heads",),
+}
+
+if __name__ == "__main__":
+    sys.exit(survivors(sys.argv[1:]))
