@@ -97,18 +97,10 @@ class AlbertForPreTraining(_AlbertWithHead):
         self.post_init()
 
     def forward(
-        self,
-        input_ids: Ids = None,
-        attention_mask: Ids = None,
-        token_type_ids: Ids = None,
-        position_ids: Ids = None,
-        inputs_embeds: Ids = None,
-        labels: Ids = None,
-        sentence_order_label: Ids = None,
-        output_attentions: Flag = None,
-        output_hidden_states: Flag = None,
-        return_dict: Flag = None,
-    ) -> AlbertForPreTrainingOutput | tuple[Any, ...]:
+        self, input_ids: Ids = None, attention_mask: Ids = None, token_type_ids: Ids = None, position_ids: Ids = None,
+        inputs_embeds: Ids = None, labels: Ids = None, sentence_order_label: Ids = None,
+        output_attentions: Flag = None, output_hidden_states: Flag = None, return_dict: Flag = None,
+    ) -> AlbertForPreTrainingOutput | tuple[Any, ...]:  # fmt: skip
         """As `AlbertModel.forward`, and the loss, MLM + SOP, when both kinds of labels are given.
 
         `labels`: (B, T), the right token at masked places, -100 elsewhere; `sentence_order_label`: (B,), 1 = swapped.
@@ -120,9 +112,8 @@ class AlbertForPreTraining(_AlbertWithHead):
         sop_logits = self.sop_classifier(encoded.pooler_output)  # (B, 2)
         loss = None
         if labels is not None and sentence_order_label is not None:
-            loss = losses.cross_entropy(prediction_logits, labels) + losses.cross_entropy(
-                sop_logits, sentence_order_label
-            )
+            loss = losses.cross_entropy(prediction_logits, labels)
+            loss = loss + losses.cross_entropy(sop_logits, sentence_order_label)
         seen = (encoded.hidden_states, encoded.attentions)
         return self._give(AlbertForPreTrainingOutput(loss, prediction_logits, sop_logits, *seen), return_dict)
 
@@ -138,17 +129,10 @@ class AlbertForMaskedLM(_AlbertWithHead):
         self.post_init()
 
     def forward(
-        self,
-        input_ids: Ids = None,
-        attention_mask: Ids = None,
-        token_type_ids: Ids = None,
-        position_ids: Ids = None,
-        inputs_embeds: Ids = None,
-        labels: Ids = None,
-        output_attentions: Flag = None,
-        output_hidden_states: Flag = None,
-        return_dict: Flag = None,
-    ) -> MaskedLMOutput | tuple[Any, ...]:
+        self, input_ids: Ids = None, attention_mask: Ids = None, token_type_ids: Ids = None, position_ids: Ids = None,
+        inputs_embeds: Ids = None, labels: Ids = None, output_attentions: Flag = None,
+        output_hidden_states: Flag = None, return_dict: Flag = None,
+    ) -> MaskedLMOutput | tuple[Any, ...]:  # fmt: skip
         """As `AlbertModel.forward`.  `labels`: (B, T), the right token at masked places, -100 elsewhere."""
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         encoded = self._encode(*inputs, output_attentions, output_hidden_states)
@@ -168,17 +152,10 @@ class AlbertForSequenceClassification(_AlbertWithHead):
         self.post_init()
 
     def forward(
-        self,
-        input_ids: Ids = None,
-        attention_mask: Ids = None,
-        token_type_ids: Ids = None,
-        position_ids: Ids = None,
-        inputs_embeds: Ids = None,
-        labels: Ids = None,
-        output_attentions: Flag = None,
-        output_hidden_states: Flag = None,
-        return_dict: Flag = None,
-    ) -> SequenceClassifierOutput | tuple[Any, ...]:
+        self, input_ids: Ids = None, attention_mask: Ids = None, token_type_ids: Ids = None, position_ids: Ids = None,
+        inputs_embeds: Ids = None, labels: Ids = None, output_attentions: Flag = None,
+        output_hidden_states: Flag = None, return_dict: Flag = None,
+    ) -> SequenceClassifierOutput | tuple[Any, ...]:  # fmt: skip
         """As `AlbertModel.forward`.  `labels` by `config.problem_type`: see `losses.sequence_classification`."""
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         encoded = self._encode(*inputs, output_attentions, output_hidden_states)
@@ -200,17 +177,10 @@ class AlbertForTokenClassification(_AlbertWithHead):
         self.post_init()
 
     def forward(
-        self,
-        input_ids: Ids = None,
-        attention_mask: Ids = None,
-        token_type_ids: Ids = None,
-        position_ids: Ids = None,
-        inputs_embeds: Ids = None,
-        labels: Ids = None,
-        output_attentions: Flag = None,
-        output_hidden_states: Flag = None,
-        return_dict: Flag = None,
-    ) -> TokenClassifierOutput | tuple[Any, ...]:
+        self, input_ids: Ids = None, attention_mask: Ids = None, token_type_ids: Ids = None, position_ids: Ids = None,
+        inputs_embeds: Ids = None, labels: Ids = None, output_attentions: Flag = None,
+        output_hidden_states: Flag = None, return_dict: Flag = None,
+    ) -> TokenClassifierOutput | tuple[Any, ...]:  # fmt: skip
         """As `AlbertModel.forward`.  `labels`: (B, T), -100 where there is none."""
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         encoded = self._encode(*inputs, output_attentions, output_hidden_states)
@@ -233,18 +203,10 @@ class AlbertForQuestionAnswering(_AlbertWithHead):
         self.post_init()
 
     def forward(
-        self,
-        input_ids: Ids = None,
-        attention_mask: Ids = None,
-        token_type_ids: Ids = None,
-        position_ids: Ids = None,
-        inputs_embeds: Ids = None,
-        start_positions: Ids = None,
-        end_positions: Ids = None,
-        output_attentions: Flag = None,
-        output_hidden_states: Flag = None,
-        return_dict: Flag = None,
-    ) -> QuestionAnsweringModelOutput | tuple[Any, ...]:
+        self, input_ids: Ids = None, attention_mask: Ids = None, token_type_ids: Ids = None, position_ids: Ids = None,
+        inputs_embeds: Ids = None, start_positions: Ids = None, end_positions: Ids = None,
+        output_attentions: Flag = None, output_hidden_states: Flag = None, return_dict: Flag = None,
+    ) -> QuestionAnsweringModelOutput | tuple[Any, ...]:  # fmt: skip
         """As `AlbertModel.forward`.  Positions: (B,), the answer's first and last token; ignored outside the row."""
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         encoded = self._encode(*inputs, output_attentions, output_hidden_states)
@@ -266,17 +228,10 @@ class AlbertForMultipleChoice(_AlbertWithHead):
         self.post_init()
 
     def forward(
-        self,
-        input_ids: Ids = None,
-        attention_mask: Ids = None,
-        token_type_ids: Ids = None,
-        position_ids: Ids = None,
-        inputs_embeds: Ids = None,
-        labels: Ids = None,
-        output_attentions: Flag = None,
-        output_hidden_states: Flag = None,
-        return_dict: Flag = None,
-    ) -> MultipleChoiceModelOutput | tuple[Any, ...]:
+        self, input_ids: Ids = None, attention_mask: Ids = None, token_type_ids: Ids = None, position_ids: Ids = None,
+        inputs_embeds: Ids = None, labels: Ids = None, output_attentions: Flag = None,
+        output_hidden_states: Flag = None, return_dict: Flag = None,
+    ) -> MultipleChoiceModelOutput | tuple[Any, ...]:  # fmt: skip
         """As `AlbertModel.forward` on (B, C, T) inputs, or (B, C, T, E) `inputs_embeds`.  `labels`: (B,)."""
         first = input_ids if inputs_embeds is None else inputs_embeds
         if first is not None and first.dim() != (3 if inputs_embeds is None else 4):
