@@ -1,0 +1,180 @@
+"""State dict -> files: atomic saving, and `convert`, which rewrites any checkpoint that can be read."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+
+from albert_torch.checkpoint import (
+    BACKBONE,
+    HEADS,
+    TIED,
+    CheckpointError,
+    by_canonical_name,
+    part_of,
+    read_state_dict,
+    untie,
+)
+from albert_torch.config import AlbertConfig
+from albert_torch.hub import Source
+
+TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json",
+                   "added_tokens.json")  # fmt: skip
+_SHARD = re.compile(r"model(-v\d+)?-\d{5}-of-\d{5}\.safetensors")
+_UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+
+def save_state_dict(
+    state: Mapping[str, Tensor],
+    directory: str | os.PathLike[str],
+    max_shard_size: int | str = "5GB",
+    config: str | None = None,
+) -> None:
+    """Write `model.safetensors`, or shards and their index, and `config.json` if its text is given.
+
+    `max_shard_size` is in bytes, or text such as "200MB". All files are written and synced under hidden names first and
+    then renamed one after the other, so a killed process leaves the old checkpoint or the new one. Names of one tensor
+    are stored once, under the first. Raises `OSError` when the disk is full, with the old files as they were.
+    """
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    shards = _split(state, _bytes(max_shard_size))
+    if len(shards) == 1:
+        tensors = {"model.safetensors": shards[0]}
+    else:
+        for version in itertools.count():  # names that no earlier save has taken: its index stays true until replaced
+            stem = f"model-v{version}" if version else "model"
+            tensors = {f"{stem}-{n:05}-of-{len(shards):05}.safetensors": shard for n, shard in enumerate(shards, 1)}
+            if not any((folder / name).exists() for name in tensors):
+                break
+    texts = {} if config is None else {"config.json": config}
+    if len(shards) > 1:
+        size = sum(tensor.nbytes for shard in shards for tensor in shard.values())
+        weight_map = {key: name for name, shard in tensors.items() for key in shard}
+        index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(weight_map.items()))}
+        texts = {"model.safetensors.index.json": json.dumps(index, indent=2) + "\n", **texts}
+    partial = {name: folder / f".{name}.{os.getpid()}.partial" for name in (*tensors, *texts)}
+    try:
+        for name, shard in tensors.items():
+            partial[name].touch()
+            mode = partial[name].stat().st_mode  # save_file makes files that only their owner can read
+            save_file(shard, partial[name], metadata={"format": "pt"})
+            partial[name].chmod(mode)
+        for name, text in texts.items():
+            partial[name].write_text(text, encoding="utf-8")
+        for path in partial.values():
+            _sync(path)
+        for name, path in partial.items():
+            os.replace(path, folder / name)
+            if name == "model.safetensors.index.json":
+                (folder / "model.safetensors").unlink(missing_ok=True)  # it would be read before the index
+    except (OSError, SafetensorError) as error:
+        number = getattr(error, "errno", None) or errno.EIO
+        raise OSError(number, f"could not save ({error}); the old files are as they were; free space or save elsewhere",
+                      str(folder)) from error  # fmt: skip
+    finally:
+        for path in partial.values():
+            path.unlink(missing_ok=True)
+    _sync(folder)
+    for path in folder.glob("model*"):
+        stale_index = path.name == "model.safetensors.index.json" and len(shards) == 1
+        if stale_index or (_SHARD.fullmatch(path.name) and path.name not in tensors):
+            path.unlink(missing_ok=True)
+
+
+def _split(state: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
+    shards: list[dict[str, Tensor]] = [{}]
+    seen: set[tuple[Any, ...]] = set()
+    storages: set[int] = set()
+    size = 0
+    for key, tensor in state.items():
+        tensor = tensor.detach()
+        place = (tensor.device, tensor.data_ptr(), tensor.shape, tensor.stride(), tensor.dtype)
+        if tensor.numel() and place in seen:
+            continue
+        seen.add(place)
+        if (storage := tensor.untyped_storage().data_ptr()) in storages:
+            tensor = tensor.clone()  # another view of what is saved already
+        storages.add(storage)
+        if shards[-1] and size + tensor.nbytes > limit:
+            shards.append({})
+            size = 0
+        shards[-1][key] = tensor.contiguous()
+        size += tensor.nbytes
+    return shards
+
+
+def _bytes(size: int | str) -> int:
+    text = re.fullmatch(r"(\d+) *([A-Z]*)", str(size).upper())
+    if text is None or text[2] not in _UNITS or not int(text[1]):
+        raise ValueError(f"max_shard_size={size!r} must be a number of bytes above 0, or text such as '5GB' or '9MiB'")
+    return int(text[1]) * _UNITS[text[2]]
+
+
+def _sync(path: Path) -> None:
+    if path.is_dir() and os.name != "posix":
+        return  # only POSIX can sync a directory
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def convert(source: Source | str | os.PathLike[str], directory: str | os.PathLike[str]) -> None:
+    """Rewrite any checkpoint that can be read as `model.safetensors` and `config.json`, with its tokenizer files.
+
+    All heads and the dtype are kept. Names are those that transformers writes for the class in `architectures` or, when
+    the config names none, for the class that has these heads. Raises as `from_pretrained` does.
+    """
+    source = source if isinstance(source, Source) else Source(source)
+    config = AlbertConfig.from_pretrained(**asdict(source))
+    raw, path = read_state_dict(source)
+    found = by_canonical_name(raw, str(path))
+    if config.tie_word_embeddings:
+        untie(found, TIED, str(path))
+    if junk := [key for name, (key, _) in found.items() if part_of(name) not in BACKBONE + HEADS]:
+        raise CheckpointError(f"{path} holds {', '.join(junk)}, which is in no ALBERT; remove what is not ALBERT's")
+    if not any(part_of(name) in BACKBONE for name in found):
+        raise CheckpointError(f"{path} is no ALBERT checkpoint: it has no embeddings and no encoder")
+    state = {name: tensor for name, (_, tensor) in found.items()}
+    config.architectures = config.architectures or [_architecture({part_of(name) for name in state})]
+    if config.architectures == ["AlbertModel"] and {part_of(name) for name in state} <= {*BACKBONE, "albert.pooler"}:
+        state = {name.removeprefix("albert."): tensor for name, tensor in state.items()}
+    save_state_dict(state, directory, config=config_text(config, state))
+    for name in TOKENIZER_FILES:
+        if (file := source.find(name)) is not None and file.resolve() != (Path(directory) / name).resolve():
+            shutil.copyfile(file, Path(directory) / name)
+
+
+def _architecture(parts: set[str]) -> str:
+    if "predictions" in parts:
+        return "AlbertForPreTraining" if "sop_classifier" in parts else "AlbertForMaskedLM"
+    if "qa_outputs" in parts:
+        return "AlbertForQuestionAnswering"
+    if "classifier" in parts:
+        return "AlbertForSequenceClassification" if "albert.pooler" in parts else "AlbertForTokenClassification"
+    return "AlbertModel"
+
+
+def config_text(config: AlbertConfig, state: Mapping[str, Tensor], architecture: str | None = None) -> str:
+    """`config.json` for these weights: with their dtype, and the class that wrote them."""
+    config = deepcopy(config)
+    vars(config).pop("torch_dtype", None)  # the older name of the key
+    vars(config)["dtype"] = str(next(iter(state.values())).dtype).removeprefix("torch.")
+    if architecture is not None:
+        config.architectures = [architecture]
+    return config.to_json_string()

@@ -1,0 +1,230 @@
+"""hub.py: a name or a path -> local files, against a small server that answers as the Hub does."""
+
+import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants, file_download
+
+from albert_torch import hub
+from albert_torch.hub import Source
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+FILES = {"config.json": b'{"a": 1}', "sub/config.json": b'{"a": 2}', "pytorch_model.bin": b"weights"}
+
+
+class Hub(BaseHTTPRequestHandler):
+    """`org/model` holds FILES on branch main; `org/gated` asks for consent; there is nothing else."""
+
+    asked: list[str] = []  # noqa: RUF012 - emptied by the fixture
+
+    def do_HEAD(self) -> None:
+        self.answer(body=False)
+
+    def do_GET(self) -> None:
+        self.answer(body=True)
+
+    def answer(self, body: bool) -> None:
+        repo, _, rest = self.path.lstrip("/").partition("/resolve/")
+        revision, _, filename = rest.partition("/")
+        if filename:
+            self.asked.append(f"{self.command} {filename}")
+        if repo == "org/gated":
+            return self.refuse(401, "GatedRepo")
+        if repo == "org/broken":
+            return self.refuse(400, "Nonsense")
+        if repo != "org/model":
+            return self.refuse(401, "RepoNotFound")
+        if revision not in ("main", COMMIT):
+            return self.refuse(404, "RevisionNotFound")
+        if filename not in FILES:
+            return self.refuse(404, "EntryNotFound")
+        self.send_response(200)
+        self.send_header("ETag", f'"{filename}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(FILES[filename])))
+        self.end_headers()
+        if body:
+            self.wfile.write(FILES[filename])
+
+    def refuse(self, status: int, code: str) -> None:
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Hub) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+
+
+def use(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+    for module in (constants, file_download):  # where the older and the newer huggingface_hub look
+        monkeypatch.setattr(module, "HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
+
+
+@pytest.fixture
+def asked(server: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was asked of the server so far; the Hub is that server."""
+    use(monkeypatch, server)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    Hub.asked.clear()
+    return Hub.asked
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any call that would go to the Hub fails the test."""
+    for name in ("hf_hub_download", "try_to_load_from_cache"):
+        monkeypatch.setattr(hub, name, lambda *args, **kwargs: pytest.fail("asked the Hub"))
+
+
+def test_a_directory_wins_over_a_hub_name(tmp_path, monkeypatch, no_network):
+    """Kills: a network call for ./albert/albert-base-v2 in the working directory."""
+    (tmp_path / "albert" / "albert-base-v2").mkdir(parents=True)
+    (tmp_path / "albert" / "albert-base-v2" / "config.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    source = Source("albert/albert-base-v2", revision="main")
+    assert source.get("config.json").read_text() == "{}"
+    assert source.find("model.safetensors") is None
+    with pytest.raises(FileNotFoundError, match=r"albert/albert-base-v2 holds no model.safetensors; check"):
+        source.get("model.safetensors")
+
+
+def test_subfolder_of_a_directory(tmp_path, no_network):
+    """Kills: a subfolder that is ignored, or tried as a fallback only."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "config.json").write_text("outer")
+    (tmp_path / "sub" / "config.json").write_text("inner")
+    assert Source(tmp_path, subfolder="sub").get("config.json").read_text() == "inner"
+    assert Source(str(tmp_path), subfolder="other").find("config.json") is None
+
+
+def test_the_home_directory_is_expanded(tmp_path, monkeypatch, no_network):
+    """Kills: "~/model" read as the name of a directory called "~"."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text("{}")
+    assert Source("~/model").find("config.json") == tmp_path / "model" / "config.json"
+
+
+@pytest.mark.parametrize("name", ["./x", "../x", "/x/y", "a/b/c", "a\\b", "~/no/such", "", Path("a/b")])
+def test_a_path_that_is_no_directory_never_reaches_the_network(name, tmp_path, monkeypatch, no_network):
+    """Kills: a mistyped path that becomes a confusing Hub error, or a request that leaks it."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"is no directory here; give a directory"):
+        Source(name).find("config.json")
+
+
+def test_a_file_in_place_of_a_directory(tmp_path, no_network):
+    """Kills: "is no directory" for a path that is plainly there, which sends the reader looking for a typing error."""
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(FileNotFoundError, match=r"is a file, not a directory"):
+        Source(tmp_path / "model.safetensors").find("config.json")
+
+
+@pytest.mark.parametrize("filename", ["../secret", "a/../../secret", "/etc/passwd", "C:\\x", "a\\b"])
+def test_file_names_stay_inside(filename, tmp_path, no_network):
+    """Kills: a shard index that reads any file of the machine."""
+    with pytest.raises(ValueError, match="leads outside"):
+        Source(tmp_path).find(filename)
+    with pytest.raises(ValueError, match="leads outside"):
+        Source("org/model", subfolder=filename).find("config.json")
+
+
+def test_only_the_asked_file_is_downloaded_and_once(asked, tmp_path):
+    """Kills: a snapshot of the whole repository; a second download of what the cache holds."""
+    source = Source("org/model", cache_dir=tmp_path)
+    assert source.get("config.json").read_bytes() == FILES["config.json"]
+    assert source.find("model.safetensors") is None
+    assert source.get("config.json").read_bytes() == FILES["config.json"]
+    assert [line for line in asked if line.startswith("GET")] == ["GET config.json"]
+
+
+def test_hub_subfolder_and_revision(asked, tmp_path):
+    """Kills: subfolder= or revision= lost on the way to the Hub."""
+    source = Source("org/model", revision=COMMIT, subfolder="sub", cache_dir=tmp_path)
+    path = source.get("config.json")
+    assert path.read_bytes() == FILES["sub/config.json"]
+    assert COMMIT in path.parts
+    assert str(source) == f"org/model@{COMMIT}/sub"
+
+
+def test_a_missing_file_of_a_repository(asked, tmp_path):
+    """Kills: an error for an optional file; an error for a needed one that does not say which."""
+    with pytest.raises(FileNotFoundError, match=r"^org/model holds no spiece.model; check the name"):
+        Source("org/model", cache_dir=tmp_path).get("spiece.model")
+
+
+@pytest.mark.parametrize(
+    ("name", "revision", "message"),
+    [
+        ("org/unknown", None, r"org/unknown is neither a directory here nor a model on the Hub.*token="),
+        ("org/gated", None, r"org/gated is gated: accept its conditions at http.*/org/gated, then log in"),
+        ("org/model", "v9", r"org/model has no revision 'v9'; give a branch, a tag"),
+        ("-bad-", None, r"'-bad-' is neither a directory here nor a possible Hub name \(owner/name\)"),
+        ("org/broken", None, r"config.json of org/broken"),
+    ],
+)
+def test_what_the_hub_refuses(name, revision, message, asked, tmp_path):
+    """Kills: a traceback of the HTTP library where one sentence would tell what to do."""
+    with pytest.raises(FileNotFoundError, match=message):
+        Source(name, revision, cache_dir=tmp_path).find("config.json")
+
+
+def test_the_hub_cannot_be_reached(asked, tmp_path, monkeypatch):
+    """Kills: a cached file refused for want of a network; "no such file" for a Hub that never answered."""
+    source = Source("org/model", cache_dir=tmp_path)
+    source.get("config.json")
+    assert source.find("model.safetensors") is None
+    use(monkeypatch, "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the retries
+    assert source.get("config.json").read_bytes() == FILES["config.json"]
+    assert source.find("model.safetensors") is None, "the Hub said so before"
+    with pytest.raises(FileNotFoundError, match=r"pytorch_model.bin of org/model is not in the cache, and the"):
+        source.find("pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match=r"could not fetch config.json of org/model|cannot be reached"):
+        Source("org/model", cache_dir=tmp_path, force_download=True).find("config.json")
+
+
+@pytest.mark.parametrize("how", ["argument", "environment"])
+def test_offline(how, asked, tmp_path, monkeypatch):
+    """Kills: a request in offline mode; a full cache that is refused; a partial one that does not say what it lacks."""
+    Source("org/model", cache_dir=tmp_path).get("config.json")
+    asked.clear()
+    if how == "environment":
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    source = Source("org/model", cache_dir=tmp_path, local_files_only=how == "argument")
+    assert source.get("config.json").read_bytes() == FILES["config.json"]
+    assert source.find("pytorch_model.bin") is None, "never asked for: the cache is all there is"
+    with pytest.raises(FileNotFoundError, match=r"the cache of org/model holds no pytorch_model.bin, and this"):
+        source.get("pytorch_model.bin")
+    other = Source("org/other", cache_dir=tmp_path, local_files_only=how == "argument")
+    with pytest.raises(FileNotFoundError, match=rf"org/other is not in the cache {re.escape(str(tmp_path))}.*run once"):
+        other.find("config.json")
+    assert asked == []
+
+
+def test_an_error_without_a_name_is_told_as_it_is(tmp_path, monkeypatch):
+    """Kills: "no such model" for a full disk or a timeout during the download."""
+
+    def fails(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(hub, "hf_hub_download", fails)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    with pytest.raises(FileNotFoundError, match=r"could not fetch config.json of org/model: OSError: .*No space left"):
+        Source("org/model", cache_dir=tmp_path).find("config.json")
