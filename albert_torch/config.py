@@ -105,8 +105,8 @@ class AlbertConfig:
             )
 
     def _set_labels(self, num_labels: Any) -> None:
-        if num_labels is not None and not (_is_int(num_labels) and num_labels > 0):
-            raise ValueError(f"num_labels={num_labels!r} must be a whole number above 0")
+        if num_labels is not None and not (_is_int(num_labels) and 0 < num_labels <= 1_000_000):
+            raise ValueError(f"num_labels={num_labels!r} must be a whole number from 1 to 1,000,000")
         if self.id2label is None:
             self.num_labels = num_labels or len(self.label2id or (0, 1))
             return
@@ -140,6 +140,10 @@ class AlbertConfig:
     def use_return_dict(self) -> bool:
         """The name transformers' clients read `return_dict` by."""
         return self.return_dict
+
+    def get_text_config(self, decoder: bool = False) -> AlbertConfig:
+        """This config: clients ask for the text part of a model, which may have others."""
+        return self
 
     @classmethod
     def preset(cls, name: str, **overrides: Any) -> AlbertConfig:
