@@ -12,6 +12,7 @@ from albert_torch.heads import (
 )
 from albert_torch.model import AlbertModel
 from albert_torch.pretrained import AlbertPreTrainedModel
+from albert_torch.tokenizer import AlbertTokenizer
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ __all__ = [
     "AlbertForTokenClassification",
     "AlbertModel",
     "AlbertPreTrainedModel",
+    "AlbertTokenizer",
     "CheckpointError",
     "__version__",
 ]

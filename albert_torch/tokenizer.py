@@ -221,10 +221,16 @@ class AlbertTokenizer(Vocabulary):
         self, rows: list[Any], limit: dict[str, Any] | None, whole: bool, args: dict[str, bool]
     ) -> tuple[list[Encoding], list[list[int]]]:
         """Encodings and their ids; only `whole` ones have words and offsets. Suspect rows go a second, exact way."""
-        plain = not whole and self._exact is not None and all(map(is_plain, rows))
-        view = self._view(limit, plain)
+        quick = not whole and self._exact is not None and not any(token.normalized for token in self._added)
+        kinds = [quick and is_plain(row) for row in rows]
+        encodings: list[Any] = [None] * len(rows)
         try:
-            encodings = (view.encode_batch if whole else view.encode_batch_fast)(rows, **args)
+            for plain in set(kinds):
+                view = self._view(limit, plain)
+                where = [i for i, kind in enumerate(kinds) if kind is plain]
+                found = (view.encode_batch if whole else view.encode_batch_fast)([rows[i] for i in where], **args)
+                for i, encoding in zip(where, found, strict=True):
+                    encodings[i] = encoding
         except BaseException as error:  # the Rust library raises plain Exception, and panics are not even that
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
@@ -242,7 +248,7 @@ class AlbertTokenizer(Vocabulary):
             if certain(row) and (limit is None or all(certain(rest.ids) for rest in encodings[i].overflowing)):
                 continue
             if exact is None:
-                exact = self._view(limit, plain)
+                exact = self._view(limit, plain=False)
                 stages = [exact.pre_tokenizer, pre_tokenizers.PreTokenizer.custom(self._exact)]
                 exact.pre_tokenizer = pre_tokenizers.Sequence(stages)
             encodings[i] = exact.encode_batch([rows[i]], **args)[0]

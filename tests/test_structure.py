@@ -24,6 +24,10 @@ ALLOWED = {
     "pretrained": "attention checkpoint config hub saving",
     "model": "pretrained attention config packing outputs",
     "heads": "model losses config outputs pretrained",
+    "encoding": "",
+    "vocabulary": "encoding",
+    "spiece": "",
+    "tokenizer": "hub encoding vocabulary spiece",
 }
 HEAVY = ("transformers", "matplotlib", "sentencepiece")
 
@@ -72,3 +76,9 @@ def test_importing_does_not_import_what_is_optional() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
+
+
+def test_tokenizing_needs_no_torch() -> None:
+    """Kills: a tokenizer that takes a second to import in a process that only counts tokens."""
+    for name in ("encoding", "vocabulary", "spiece", "tokenizer", "hub"):
+        assert "torch" not in {module.split(".")[0] for module in imports(PACKAGE / f"{name}.py", top_level=True)}
