@@ -1,0 +1,228 @@
+"""Parity: the same checkpoint in transformers and here, every number of both compared."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from albert_torch.checkpoint import by_canonical_name, part_of, read_state_dict
+from albert_torch.config import AlbertConfig
+from albert_torch.hub import Source
+from albert_torch.parity.compare import (
+    TOLERANCES,
+    Measurement,
+    Observed,
+    Place,
+    Row,
+    at_real_tokens,
+    compare,
+    compare_ids,
+    compare_weights,
+    observe,
+)
+from albert_torch.parity.inputs import HEADS, SHAPES, TEXTS, batches, fillable, generate, random_rows
+from albert_torch.parity.report import Case, Report
+from albert_torch.tokenizer import AlbertTokenizer
+
+__all__ = ["BACKENDS", "DTYPES", "HEADS", "Case", "Measurement", "Report", "check", "compare", "observe"]
+
+DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+BACKENDS = {"eager": ("eager", False), "sdpa": ("sdpa", False), "unpad": ("sdpa", True)}  # attention, unpad
+
+CURE = "rewrite the files with `albert-torch convert` and check the result"
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One head of one checkpoint."""
+
+    label: str
+    head: str
+    rows: list[Row]
+    place: dict[str, Any]  # the arguments of from_pretrained, on both sides
+    values: Mapping[str, Any] | None = None  # the config of a checkpoint that has yet to be made
+
+
+def check(
+    source: Source | None = None,
+    *,
+    heads: Sequence[str] | None = None,
+    dtypes: Sequence[str] = ("float64", "float32", "bfloat16"),
+    backends: Sequence[str] = tuple(BACKENDS),
+    tolerances: Mapping[str, float] | None = None,
+    text: str | os.PathLike[str] | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Report:
+    """Compare a checkpoint, or without one the generated ones of `SHAPES`, in every head, dtype and backend.
+
+    `heads` None: all that the checkpoint fills. `tolerances` by dtype replace `TOLERANCES` (times the scale, see
+    there). `text`: a file of one text a line, a tab between the two of a pair. `progress` is told each step.
+    Raises `ImportError` without transformers, and what `from_pretrained` raises for a checkpoint that cannot be used.
+    """
+    for kind, given, known in (
+        ("head", heads, HEADS),
+        ("dtype", dtypes, DTYPES),
+        ("dtype", tolerances, DTYPES),
+        ("backend", backends, BACKENDS),
+    ):
+        if wrong := [name for name in given or () if name not in known]:
+            raise ValueError(f"no {kind} {wrong[0]!r}; there are {', '.join(known)}")
+    if not dtypes or not backends or (heads is not None and not heads):
+        raise ValueError("no head is named, or no dtype or backend: name one, or leave the option out for all")
+    _transformers()
+    begin, report = time.perf_counter(), Report()
+    jobs = _generated(heads, text, seed, report) if source is None else _given(source, heads, text, seed, report)
+    for number, job in enumerate(jobs, 1):
+        progress(f"[{number}/{len(jobs)}] {job.label}: {job.head}")
+        with tempfile.TemporaryDirectory() as folder:
+            if job.values is not None:
+                generate(job.head, job.values, folder, seed)
+                job.place["name_or_dir"] = folder
+            report.cases += _cases(job, dtypes, backends, tolerances or {}, seed)
+    report.seconds = time.perf_counter() - begin
+    return report
+
+
+def _cases(
+    job: _Job, dtypes: Sequence[str], backends: Sequence[str], tolerances: Mapping[str, float], seed: int
+) -> Iterator[Case]:
+    """The weights, then each dtype and backend. In every dtype both sides start from the numbers in the files."""
+    ours: Any = HEADS[job.head].from_pretrained(**job.place)
+    theirs = {name: _reference(job.head, {**job.place, "attn_implementation": name}) for name in ("eager", "sdpa")}
+    yield Case(job.label, job.head, "", "", compare_weights(ours, theirs["eager"]))
+    worst: dict[tuple[str, str], dict[Place, Measurement]] = {(d, b): {} for d in dtypes for b in backends}
+    exact = copy.deepcopy(theirs["eager"]).double()
+    for batch in batches(job.head, job.rows, ours.config, seed):
+        truth = observe(exact, batch, attentions=True)
+        for dtype in dtypes:
+            mine = copy.deepcopy(ours).to(DTYPES[dtype])
+            wanted: dict[str, Observed] = {"eager": truth} if dtype == "float64" else {}
+            for backend in backends:
+                attention, unpad = BACKENDS[backend]
+                if attention not in wanted:
+                    other = copy.deepcopy(theirs[attention]).to(DTYPES[dtype])
+                    wanted[attention] = observe(other, batch, attentions=attention == "eager")
+                mine.set_attn_implementation(attention)
+                mine.base_model.unpad = unpad
+                observed = [observe(mine, batch, attentions=attention == "eager"), wanted[attention], truth]
+                if unpad:
+                    observed = [at_real_tokens(one, batch) for one in observed]
+                tolerance = tolerances.get(dtype, TOLERANCES[DTYPES[dtype]])
+                exempt = dtype == "float64" or dtype in tolerances
+                for one in compare(*observed[:2], tolerance=tolerance, truth=None if exempt else observed[2]):
+                    known = worst[dtype, backend].setdefault(one.place, one)
+                    worst[dtype, backend][one.place] = max(one, known, key=lambda m: m.excess)
+    for (dtype, backend), measured in worst.items():
+        yield Case(job.label, job.head, dtype, backend, list(measured.values()))
+
+
+def _transformers() -> Any:
+    try:
+        import transformers
+    except ImportError as error:
+        raise ImportError(
+            f"parity compares with transformers, which cannot be imported ({error}): pip install 'albert-torch[parity]'"
+        ) from error
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    return transformers
+
+
+def _reference(head: str, place: Mapping[str, Any]) -> Any:
+    transformers = _transformers()
+    arguments = {name: value for name, value in place.items() if name != "name_or_dir"}
+    kind = getattr(transformers, "AlbertModel" if head == "Model" else f"AlbertFor{head}")
+    try:
+        model, info = kind.from_pretrained(os.fspath(place["name_or_dir"]), output_loading_info=True, **arguments)
+    except Exception as error:  # it raises nearly anything
+        reason = " ".join([f"{type(error).__name__}:", *str(error).split()])[:200]
+        raise ValueError(
+            f"transformers cannot load {place['name_or_dir']} as {kind.__name__} ({reason}); {CURE}"
+        ) from error
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(
+            f"transformers finds no {', '.join(missing[:3])} in {place['name_or_dir']}, all found here; {CURE}"
+        )
+    return model.eval()
+
+
+# ---- what to check ----
+
+
+def _generated(
+    heads: Sequence[str] | None, text: str | os.PathLike[str] | None, seed: int, report: Report
+) -> list[_Job]:
+    if text is not None:
+        raise ValueError("generated checkpoints have no tokenizer: give a checkpoint that has, or leave out --text")
+    report.notes.append("inputs: random ids, padded rows of two segments (generated checkpoints have no tokenizer)")
+    return [
+        _Job(label, head, random_rows(AlbertConfig(**values), seed), {}, values)
+        for label, values in SHAPES.items()
+        for head in heads or HEADS
+    ]
+
+
+def _given(
+    source: Source, heads: Sequence[str] | None, text: str | os.PathLike[str] | None, seed: int, report: Report
+) -> list[_Job]:
+    place = {name: value for name, value in asdict(source).items() if value}
+    config = AlbertConfig.from_pretrained(**place)
+    raw, path = read_state_dict(source)
+    parts = {part_of(name) for name in by_canonical_name(raw, str(path))}
+    can = fillable(parts, config.architectures)
+    if lacking := [head for head in heads or () if head not in can]:
+        raise ValueError(f"{source} does not fill {', '.join(lacking)}; it fills {', '.join(can)}")
+    if "albert.pooler" not in parts:
+        report.notes.append("pooled: left out, the checkpoint has no pooler")
+    rows = _rows(source, place, config, text, seed, report)
+    bare = {**place, "add_pooling_layer": "albert.pooler" in parts}
+    return [_Job(str(source), head, rows, bare if head == "Model" else dict(place)) for head in heads or can]
+
+
+def _rows(
+    source: Source,
+    place: dict[str, Any],
+    config: AlbertConfig,
+    text: str | os.PathLike[str] | None,
+    seed: int,
+    report: Report,
+) -> list[Row]:
+    """The texts' ids, compared with transformers' where a tokenizer.json says the same to both; or random ids."""
+    spec = source.find("tokenizer.json")
+    if spec is None and source.find("spiece.model") is None and source.find("vocab.txt") is None:
+        if text is not None:
+            raise ValueError(f"{source} has no tokenizer to read {os.fspath(text)} with: leave out --text")
+        report.notes.append("inputs: random ids, padded rows of two segments (the checkpoint has no tokenizer)")
+        return random_rows(config, seed)
+    texts = TEXTS if text is None else _texts(Path(text))
+    limit: dict[str, Any] = {"truncation": True, "max_length": config.max_position_embeddings}
+    tokenizer = AlbertTokenizer.from_pretrained(**place)
+    encoded = [tokenizer(first, second, **limit) for first, second in texts]
+    rows = [(row["input_ids"], row["token_type_ids"]) for row in encoded]
+    report.notes.append(f"inputs: {len(texts)} texts, {sum(len(ids) for ids, _ in rows)} tokens")
+    if spec is None:
+        report.notes.append("tokens: not compared: without a tokenizer.json transformers 5 departs from Google's ids")
+        return rows
+    arguments = {name: value for name, value in place.items() if name != "name_or_dir"}
+    theirs = _transformers().AutoTokenizer.from_pretrained(os.fspath(source.name_or_dir), **arguments)
+    others = [theirs(first, second, return_token_type_ids=True, **limit) for first, second in texts]
+    other_rows = [(row["input_ids"], row["token_type_ids"]) for row in others]
+    report.cases.append(Case(str(source), "tokens", "", "", compare_ids(rows, other_rows)))
+    return rows
+
+
+def _texts(path: Path) -> list[tuple[str, str | None]]:
+    """One text a line, a tab between the two of a pair; empty lines are skipped."""
+    lines = [line.partition("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    if not lines:
+        raise ValueError(f"{path} holds no text: write one a line")
+    return [(first, second if tab else None) for first, tab, second in lines]

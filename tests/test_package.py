@@ -1,0 +1,100 @@
+"""What a stranger gets: the built wheel, the installed command, the README's code."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import ROOT, SHARED
+
+import albert_torch
+
+README = (ROOT / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy of this tree and unpacked where nothing else is."""
+    folder = tmp_path_factory.mktemp("wheel")
+    hidden = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(ROOT, folder / "tree", ignore=hidden)
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    subprocess.run([*build, str(folder / "tree")], check=True)
+    (wheel,) = folder.glob("albert_torch-*.whl")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder / "site")]
+    subprocess.run([*install, str(wheel)], check=True)
+    return folder
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(installed: Path) -> None:
+    """Kills: a subpackage, the typing marker or the licence left out; tests or scripts put in."""
+    (wheel,) = installed.glob("albert_torch-*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    want = {str(path.relative_to(ROOT)) for path in (ROOT / "albert_torch").rglob("*.py")} | {"albert_torch/py.typed"}
+    assert {name for name in names if ".dist-info/" not in name} == want
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_installed_command_runs(installed: Path, tmp_path: Path) -> None:
+    """Kills: an entry point that names nothing, a package that works in its own tree alone."""
+    environment = {**os.environ, "PYTHONPATH": str(installed / "site")}
+    for command in ([sys.executable, "-m", "albert_torch"], [str(installed / "site" / "bin" / "albert-torch")]):
+        result = subprocess.run(
+            [*command, "--version"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        assert albert_torch.__version__ in result.stdout
+    code = "import albert_torch; print(albert_torch.__file__)"
+    where = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    assert str(installed) in where.stdout
+
+
+def test_the_readmes_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: an example that no longer works.  A small model stands in for the published one."""
+    import sentencepiece
+
+    corpus = tmp_path / "corpus.txt"
+    corpus.write_text("\n".join(line for line in README.splitlines() if line.strip()))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(corpus),
+        model_prefix=str(tmp_path / "spiece"),
+        vocab_size=SHARED["vocab_size"] + 40,
+        hard_vocab_limit=False,
+        pad_id=0,
+        unk_id=1,
+        bos_id=-1,
+        eos_id=-1,
+        control_symbols=["[CLS]", "[SEP]", "[MASK]"],
+        minloglevel=2,
+    )
+    vocab_size = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model")).vocab_size()
+    shape = {**SHARED, "vocab_size": vocab_size, "max_position_embeddings": 512}
+    model = albert_torch.AlbertForPreTraining(albert_torch.AlbertConfig(**shape))
+    model.save_pretrained(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert blocks
+    monkeypatch.chdir(tmp_path)
+    for block in blocks:
+        torch.manual_seed(0)
+        exec(compile(block.replace("albert/albert-base-v2", str(tmp_path)), "README.md", "exec"), {})
+
+
+def test_the_readme_names_files_that_exist() -> None:
+    """Kills: a command or a link of the README that leads nowhere."""
+    for name in re.findall(r"\]\((?!http)([^)#]+)\)|`((?:scripts|configs|tests)/[\w./-]+)`", README):
+        assert (ROOT / (name[0] or name[1])).exists(), name
+
+
+def test_the_text_names_no_machine() -> None:
+    """Kills: a path of the machine it was written on."""
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
+    for name in tracked.stdout.splitlines():
+        path = ROOT / name
+        if path.suffix in (".py", ".md", ".toml", ".txt", "") and path.is_file() and path != Path(__file__):
+            assert not re.search(r"/(work|root|home|Users)/\w", path.read_text(errors="ignore")), name
