@@ -191,3 +191,12 @@ def test_other_kinds_of_model_are_refused(options: dict[str, object], message: s
     """Kills: wrong ids, in silence, from a BPE model or one with other settings."""
     with pytest.raises(ValueError, match=message):
         SentencePiece.from_bytes(train(**options), "spiece.model")
+
+
+@pytest.mark.parametrize(
+    ("piece", "cut"),
+    [("▁1,", True), ("21,", True), ("²,", True), ("a,", False), ("▁,", False), (",", False), ("1", False)],
+)
+def test_only_a_comma_after_a_digit_is_cut_off(piece: str, cut: bool) -> None:
+    """Kills: the rule applied to letters, or to a comma alone (the original asks `isdigit`)."""
+    assert ends_in_digit_comma(piece) is cut
