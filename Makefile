@@ -4,7 +4,7 @@ VENV ?= .venv
 MODEL ?=
 BIN := $(VENV)/bin
 
-.PHONY: parity test lint mutants format clean
+.PHONY: parity test clients lint mutants format clean
 
 # Prove that the numbers equal transformers': generated checkpoints, or MODEL=albert/albert-base-v2 (a name or a directory).
 parity: $(VENV)/.installed
@@ -13,6 +13,11 @@ parity: $(VENV)/.installed
 # Lint, types, tests.
 test: lint
 	$(BIN)/python -m pytest $(ARGS)
+
+# The real packages that take a transformers ALBERT take ours: HF Trainer, accelerate, PEFT, sentence-transformers, ...
+clients: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dev,clients]' --constraint constraints.txt
+	$(BIN)/python -m pytest tests/clients $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -12,6 +12,7 @@ from albert_torch.heads import (
 )
 from albert_torch.model import AlbertModel
 from albert_torch.pretrained import AlbertPreTrainedModel
+from albert_torch.register import register_with_peft, register_with_transformers
 from albert_torch.tokenizer import AlbertTokenizer
 
 __version__ = "0.1.0"
@@ -29,4 +30,6 @@ __all__ = [
     "AlbertTokenizer",
     "CheckpointError",
     "__version__",
+    "register_with_peft",
+    "register_with_transformers",
 ]

@@ -262,24 +262,27 @@ class AlbertPreTrainedModel(nn.Module):
             raise ValueError(f"attn_implementation={name!r} is not known; use one of {', '.join(BACKENDS)}")
         self.base_model._attn_implementation = name
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
-        """Compute activations again in the backward pass instead of keeping them; always the non-reentrant kind."""
-        if (gradient_checkpointing_kwargs or {}).get("use_reentrant"):
-            raise ValueError("gradient checkpointing is non-reentrant here; leave use_reentrant out or set it to False")
-        self.base_model.encoder.gradient_checkpointing = True
-
-    def activation_checkpointing_enable(
+    def gradient_checkpointing_enable(
         self,
-        activation_checkpointing_kwargs: dict[str, Any] | None = None,
+        gradient_checkpointing_kwargs: dict[str, Any] | None = None,
         every_n_layers: int = 1,
         offload: bool = False,
     ) -> None:
-        """`gradient_checkpointing_enable` as transformers 5 calls it."""
+        """Compute activations again in the backward pass instead of keeping them; always the non-reentrant kind.
+
+        Raises `ValueError` for what transformers' Trainer may ask besides: only some layers, or another device.
+        """
+        if (gradient_checkpointing_kwargs or {}).get("use_reentrant"):
+            raise ValueError("gradient checkpointing is non-reentrant here; leave use_reentrant out or set it to False")
         if every_n_layers != 1 or offload:
-            raise ValueError(
-                f"{every_n_layers=}, {offload=}: every layer is checkpointed here, on its device; use 1, False"
-            )
-        self.gradient_checkpointing_enable(activation_checkpointing_kwargs)
+            raise ValueError(f"{every_n_layers=}, {offload=}: every layer is checkpointed, in place; leave them out")
+        self.base_model.encoder.gradient_checkpointing = True
+
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
+    ) -> None:
+        """`gradient_checkpointing_enable`, by the name that transformers has since given it."""
+        self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **options)
 
     def gradient_checkpointing_disable(self) -> None:
         """Keep activations again."""

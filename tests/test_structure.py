@@ -24,6 +24,7 @@ ALLOWED = {
     "pretrained": "attention checkpoint config hub saving",
     "model": "pretrained attention config packing outputs",
     "heads": "model losses config outputs pretrained",
+    "register": "config heads pretrained",
     "encoding": "",
     "vocabulary": "encoding",
     "spiece": "",
