@@ -8,7 +8,7 @@ import pickle
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -139,14 +139,19 @@ class Fit:
     """What a checkpoint gives a model: tensors by the model's names, and what did not match."""
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    missing: list[str] = field(default_factory=list)  # to be initialised, and so is each of `mismatched`
+    missing: list[str] = field(default_factory=list)
     mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)  # name, file, model
     unexpected: list[str] = field(default_factory=list)  # the file's names
 
+    @property
+    def new(self) -> list[str]:
+        """The weights that are to be initialised."""
+        return self.missing + [name for name, _, _ in self.mismatched]
+
     def info(self) -> dict[str, Any]:
-        """What transformers gives for `output_loading_info=True`."""
-        kinds = ("missing", "unexpected", "mismatched")
-        return {**{f"{kind}_keys": set(getattr(self, kind)) for kind in kinds}, "error_msgs": []}
+        """What transformers gives for `output_loading_info=True`: `missing_keys` .. and `error_msgs`."""
+        keys = {f"{kind}_keys": set(getattr(self, kind)) for kind in ("missing", "unexpected", "mismatched")}
+        return {**keys, "error_msgs": []}
 
 
 def canonical(key: str) -> str:
@@ -161,6 +166,21 @@ def canonical(key: str) -> str:
 def part_of(name: str) -> str:
     """The part of a model that a canonical name belongs to: "albert.encoder", "albert.pooler", "predictions" .."""
     return ".".join(name.split(".")[: 2 if name.startswith("albert.") else 1])
+
+
+def classes_filled(parts: Set[str], architectures: Sequence[str] | None = None) -> list[str]:
+    """The classes that a checkpoint of these parts (see `part_of`) fills wholly, those with the most heads first."""
+    pooler, found = "albert.pooler" in parts, []
+    if "predictions" in parts:
+        found += ["AlbertForPreTraining"] if pooler and "sop_classifier" in parts else []
+        found += ["AlbertForMaskedLM"]
+    if "qa_outputs" in parts:
+        found += ["AlbertForQuestionAnswering"]
+    if "classifier" in parts:  # three classes have one of this name; only the config tells which
+        kinds = ("SequenceClassification", "MultipleChoice") if pooler else ("TokenClassification",)
+        names = [f"AlbertFor{kind}" for kind in kinds]
+        found += [name for name in names if name in (architectures or ())] or names[:1]
+    return [*found, "AlbertModel"]
 
 
 def by_canonical_name(raw: Mapping[str, Tensor], where: str) -> dict[str, tuple[str, Tensor]]:
@@ -193,7 +213,6 @@ def untie(found: dict[str, tuple[str, Tensor]], tied: Mapping[str, str], where: 
 def fit(
     raw: Mapping[str, Tensor],
     expected: Mapping[str, Tensor],
-    *,
     model: str,
     where: str,
     tied: Mapping[str, str],
@@ -247,8 +266,8 @@ def fit(
         logger.info("%s: left out %s, which %s has no place for", where, ", ".join(dropped), model)
     if junk:
         logger.warning("%s: left out unexpected %s", where, ", ".join(junk))
-    if new := result.missing + [name for name, _, _ in result.mismatched]:
-        logger.warning("%s: newly initialised, train before use: %s (not in %s)", model, ", ".join(new), where)
+    if result.new:
+        logger.warning("%s: newly initialised, train before use: %s (not in %s)", model, ", ".join(result.new), where)
     return result
 
 

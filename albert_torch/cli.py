@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import argparse
-import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from albert_torch import __version__
+from albert_torch.hub import Source
 
 EQUAL, DIFFERENT, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code.  `argv` None: the arguments of this process."""
-    args = _parser().parse_args(argv)
+    args = _parser(argv).parse_args(argv)
     args.command = shlex.join(["albert-torch", *(sys.argv[1:] if argv is None else argv)])
     try:
         code: int = args.run(args)
@@ -31,13 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return COULD_NOT_RUN
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("albert-torch", description="ALBERT in PyTorch: check, convert.")
+def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("albert-torch", description="ALBERT in PyTorch: check, convert, train, run.")
     parser.add_argument("--version", action="version", version=f"albert-torch {__version__}")
     commands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
     for name, summary, add_options, run in COMMANDS:
         command = commands.add_parser(name, help=summary, description=summary)
-        add_options(command)
+        if name in argv:  # the options of the others would cost their imports
+            add_options(command)
         command.add_argument("--debug", action="store_true", help="show the traceback of an error")
         command.set_defaults(run=run)
     return parser
@@ -52,6 +53,10 @@ def _add_hub_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cache-dir", help="where downloads are kept (default: the Hub's own cache)")
     parser.add_argument("--token", help="for private models (default: that of `hf auth login`)")
     parser.add_argument("--offline", action="store_true", help="use the cache alone")
+
+
+def _source(name: str, args: argparse.Namespace) -> Source:
+    return Source(name, args.revision, cache_dir=args.cache_dir, token=args.token, local_files_only=args.offline)
 
 
 # ---- parity ----
@@ -81,7 +86,6 @@ def _parity(args: argparse.Namespace) -> int:
     import torch
 
     from albert_torch import parity
-    from albert_torch.hub import Source
     from albert_torch.parity import report as reports
 
     if args.threads is not None:
@@ -93,20 +97,16 @@ def _parity(args: argparse.Namespace) -> int:
             raise FileNotFoundError(f"--{option} {file}: there is no directory {Path(file).parent}")
     if args.html:
         reports.plotting()
-    source = None
-    if args.model is not None:
-        source = Source(args.model, args.revision, "", args.cache_dir, args.token, args.offline)
     report = parity.check(
-        source,
+        None if args.model is None else _source(args.model, args),
         heads=args.head and [name.removeprefix("AlbertFor").removeprefix("Albert") for name in args.head],
         dtypes=args.dtype,
         backends=args.backend,
         tolerances=dict(map(_tolerance, args.tolerance)),
         text=args.text,
         seed=args.seed,
-        progress=_progress,
+        progress=lambda step: print(step, file=sys.stderr, flush=True),
     )
-    _progress("")
     print(reports.table(report))
     if args.json:
         Path(args.json).write_text(reports.to_json(report, args.command), encoding="utf-8")
@@ -123,14 +123,6 @@ def _tolerance(text: str) -> tuple[str, float]:
         raise ValueError(f"--tolerance {text}: write a dtype and a number, such as float32=1e-5") from None
 
 
-def _progress(step: str) -> None:
-    """One line that is written over on a terminal, a line a step elsewhere."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{step}", end="", file=sys.stderr, flush=True)
-    elif step:
-        print(step, file=sys.stderr, flush=True)
-
-
 # ---- convert ----
 
 
@@ -141,13 +133,28 @@ def _convert_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from albert_torch.hub import Source
     from albert_torch.saving import convert
 
-    source = Source(args.source, args.revision, "", args.cache_dir, args.token, args.offline)
+    source = _source(args.source, args)
     convert(source, args.directory)
     files = sorted(path.name for path in Path(args.directory).iterdir() if path.is_file())
-    print(f"{source} -> {os.fspath(args.directory)}: {', '.join(files)}")
+    print(f"{source} -> {args.directory}: {', '.join(files)}")
+    return EQUAL
+
+
+# ---- finetune ----
+
+
+def _finetune_options(parser: argparse.ArgumentParser) -> None:
+    from albert_torch.training import command
+
+    command.add_options(parser)
+
+
+def _finetune(args: argparse.Namespace) -> int:
+    from albert_torch.training import command
+
+    print("\n".join(command.run(args)))
     return EQUAL
 
 
@@ -157,4 +164,5 @@ COMMANDS: tuple[tuple[str, str, Options, Run], ...] = (
     ("parity", "Compare every number with transformers' (0 equal, 1 different, 2 could not run).",
      _parity_options, _parity),
     ("convert", "Rewrite any readable checkpoint as model.safetensors and config.json.", _convert_options, _convert),
+    ("finetune", "Fine-tune on a task, by a recipe.", _finetune_options, _finetune),
 )  # fmt: skip

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
 from tokenizers import Encoding
 
 SIDES = {"left": "left", "right": "right"}
-PADDING: dict[Any, str] = {name: name for name in ("longest", "max_length", "do_not_pad")}
-PADDING |= {True: "longest", False: "do_not_pad"}
+PADDING = {"longest": "longest", "max_length": "max_length", "do_not_pad": "do_not_pad",
+           True: "longest", False: "do_not_pad"}  # fmt: skip
 FILLS = {"token_type_ids": 0, "attention_mask": 0, "special_tokens_mask": 1, "offset_mapping": (0, 0)}
 
 
@@ -22,9 +23,9 @@ class BatchEncoding(dict[str, Any]):
     the encodings, which stay behind when a batch is pickled, copied or made by `pad`.
     """
 
-    def __init__(self, data: Mapping[str, Any], encodings: Callable[[], list[Encoding]] | None = None) -> None:
+    def __init__(self, data: Mapping[str, Any], encode: Callable[[], list[Encoding]] | None = None) -> None:
         super().__init__(data)
-        self._encodings: Callable[[], list[Encoding]] | list[Encoding] | None = encodings
+        self._encode = encode
 
     def __getattr__(self, name: str) -> Any:
         try:
@@ -35,14 +36,12 @@ class BatchEncoding(dict[str, Any]):
     def __reduce__(self) -> tuple[Any, ...]:
         return BatchEncoding, (dict(self),)
 
-    @property
+    @cached_property
     def encodings(self) -> list[Encoding]:
         """One `tokenizers.Encoding` per row, made when first asked for."""
-        if self._encodings is None:
+        if self._encode is None:
             raise ValueError("this batch was pickled, copied or made by pad(): ask the one that the tokenizer returned")
-        if callable(self._encodings):
-            self._encodings = self._encodings()
-        return self._encodings
+        return self._encode()
 
     def to(self, device: Any, *, non_blocking: bool = False) -> BatchEncoding:
         """Move the tensors to `device`, in place."""
@@ -86,34 +85,36 @@ class BatchEncoding(dict[str, Any]):
         return (self.encodings[0], first) if second is None else (self.encodings[first], second)
 
 
-def make_rows(text: Any, text_pair: Any, batched: bool, words: bool) -> list[Any]:
-    """One row per text; a pair is a tuple. With `words` each text is a list of words. TypeError for anything else."""
-    if not batched:
-        rows = [text if text_pair is None else (text, text_pair)]
-    elif text_pair is None:
-        rows = [row if isinstance(row, str) or (words and is_words(row)) else _pair(row) for row in text]
-    elif isinstance(text_pair, (list, tuple)) and len(text_pair) == len(text):
-        rows = list(zip(text, text_pair, strict=True))
-    else:
+def make_rows(text: Any, text_pair: Any, words: bool) -> tuple[list[Any], bool]:
+    """One row per text, a pair as a tuple, with `words` each text as a list of words; and whether `text` is a batch.
+
+    Raises TypeError for what is no text, ValueError for a batch that is empty or unlike `text_pair`.
+    """
+
+    def is_text(value: Any) -> bool:
+        if words:
+            return isinstance(value, (list, tuple)) and all(isinstance(word, str) for word in value)
+        return isinstance(value, str)
+
+    batched = isinstance(text, (list, tuple)) and not is_text(text)
+    texts = text if batched else [text]
+    if text_pair is None:
+        pairs = [isinstance(row, (list, tuple)) and len(row) == 2 and not is_text(row) for row in texts]
+        rows = [tuple(row) if pair else (row,) for row, pair in zip(texts, pairs, strict=True)]
+    elif batched and not (isinstance(text_pair, (list, tuple)) and len(text_pair) == len(text)):
         given = len(text_pair) if isinstance(text_pair, (list, tuple)) else type(text_pair).__name__
         raise ValueError(f"text is a batch of {len(text)}, so text_pair must be a list of {len(text)} too, not {given}")
+    else:
+        rows = list(zip(texts, text_pair if batched else [text_pair], strict=True))
     if not rows:
         raise ValueError("the batch is empty; give at least one text")
-    for row in rows:
-        for part in row if isinstance(row, tuple) else (row,):
-            if not (isinstance(part, (list, tuple)) and is_words(part) if words else isinstance(part, str)):
-                wanted = "a list of words (is_split_into_words=True)" if words else "a str"
-                raise TypeError(f"a text must be {wanted}, not {type(part).__name__}: {str(part)[:80]!r}")
-    return rows
-
-
-def _pair(row: Any) -> Any:
-    return tuple(row) if isinstance(row, (list, tuple)) and len(row) == 2 else row
-
-
-def is_words(value: Any) -> bool:
-    """Whether a list is one text in words, and not a batch."""
-    return all(isinstance(word, str) for word in value)
+    for part in chain.from_iterable(rows):
+        if not is_text(part):
+            wanted = "a list of words (is_split_into_words=True)" if words else "a str"
+            raise TypeError(f"a text must be {wanted}, not {type(part).__name__}: {str(part)[:80]!r}")
+    if words:
+        rows = [tuple(map(list, row)) for row in rows]  # or a tuple of two words would be a pair
+    return [row if len(row) == 2 else row[0] for row in rows], batched
 
 
 def is_plain(row: Any) -> bool:
@@ -134,9 +135,9 @@ def pad_batch(data: dict[str, Any], padding: Any, max_length: int, multiple: int
         width = -(-width // multiple) * multiple
     for name, fill in {**FILLS, "input_ids": pad_id}.items():
         if name in data and side == "right":
-            data[name] = [[*row, *[fill] * (width - len(row))] for row in data[name]]
+            data[name] = [row + [fill] * (width - len(row)) for row in data[name]]
         elif name in data:
-            data[name] = [[*[fill] * (width - len(row)), *row] for row in data[name]]
+            data[name] = [[fill] * (width - len(row)) + row for row in data[name]]
     return width
 
 
@@ -154,8 +155,15 @@ def to_list(value: Any) -> Any:
     return [to_list(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def to_tensor(name: str, value: Any) -> Any:
-    """A list as a tensor: whole numbers as int64, others as float32. ValueError for rows that differ in length."""
+def to_tensors(data: dict[str, Any], return_tensors: str | None) -> dict[str, Any]:
+    """Lists as tensors: whole numbers as int64, others as float32. ValueError for rows that differ in length."""
+    if return_tensors is None:
+        return data
+    choice("return_tensors", return_tensors, {"pt": "pt"})
+    return {name: _to_tensor(name, value) for name, value in data.items()}
+
+
+def _to_tensor(name: str, value: Any) -> Any:
     import torch
 
     if not isinstance(value, list) or not value or not isinstance(value[0], list):

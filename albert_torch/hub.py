@@ -91,57 +91,48 @@ class Source:
     def _from_hub(self, filename: str) -> Path | None:
         repo, cache_dir = os.fspath(self.name_or_dir), Path(self.cache_dir or constants.HF_HUB_CACHE)
         try:
-            if not self._offline:
-                return Path(
-                    hf_hub_download(
-                        repo,
-                        filename,
-                        revision=self.revision,
-                        cache_dir=cache_dir,
-                        token=self.token,
-                        force_download=self.force_download,
-                    )
+            return Path(
+                hf_hub_download(
+                    repo,
+                    filename,
+                    revision=self.revision,
+                    cache_dir=cache_dir,
+                    token=self.token,
+                    force_download=self.force_download,
+                    local_files_only=self._offline,
                 )
-            cached = try_to_load_from_cache(repo, filename, cache_dir=cache_dir, revision=self.revision)
-            if isinstance(cached, str):
-                return Path(cached)
-            if cached is None and not self._in_cache(cache_dir):
+            )
+        except LocalEntryNotFoundError as error:  # before EntryNotFoundError, its parent: the Hub was not heard
+            answer = try_to_load_from_cache(repo, filename, cache_dir=cache_dir, revision=self.revision)
+            absent = answer is not None and not isinstance(answer, str)  # so the Hub said before
+            if absent or (self._offline and self._in_cache(cache_dir)):
+                return None  # offline, the cached files are all there is
+            if self._offline:
                 raise FileNotFoundError(
                     f"{self} is not in the cache {cache_dir}, and this run is offline (local_files_only or "
                     "HF_HUB_OFFLINE); run once online, or give a local directory"
-                )
-            return None  # known to be absent, or never asked for: the cached files are all there is
-        except LocalEntryNotFoundError as error:  # before EntryNotFoundError, its parent: the Hub did not answer
-            cached = try_to_load_from_cache(repo, filename, cache_dir=cache_dir, revision=self.revision)
-            if cached is not None and not isinstance(cached, str):
-                return None  # an earlier answer, remembered: the Hub has no such file
+                ) from None
             raise FileNotFoundError(
                 f"{filename} of {self} is not in the cache, and the Hub cannot be reached "
                 f"({_innermost(error)}); check the network, or give a local directory"
             ) from error
         except EntryNotFoundError:
             return None
-        except GatedRepoError as error:
-            raise FileNotFoundError(
-                f"{self} is gated: accept its conditions at {constants.ENDPOINT}/{repo}, then {LOGIN}"
-            ) from error
-        except RepositoryNotFoundError as error:
-            raise FileNotFoundError(
-                f"{self} is neither a directory here nor a model on the Hub; check the spelling, "
-                f"or, if it is private, {LOGIN}"
-            ) from error
-        except RevisionNotFoundError as error:
-            raise FileNotFoundError(
-                f"{repo} has no revision {self.revision!r}; give a branch, a tag or a full commit hash"
-            ) from error
-        except HFValidationError as error:
-            raise FileNotFoundError(
-                f"{repo!r} is neither a directory here nor a possible Hub name (owner/name): {error}"
-            ) from error
-        except FileNotFoundError:
-            raise
         except Exception as error:  # whatever the HTTP library of the day raises, a full disk, a missing token
-            raise FileNotFoundError(f"could not fetch {filename} of {self}: {_innermost(error)}") from error
+            raise FileNotFoundError(self._meaning(error, filename)) from error
+
+    def _meaning(self, error: Exception, filename: str) -> str:
+        repo = os.fspath(self.name_or_dir)
+        if isinstance(error, GatedRepoError):  # before RepositoryNotFoundError, its parent
+            return f"{self} is gated: accept its conditions at {constants.ENDPOINT}/{repo}, then {LOGIN}"
+        if isinstance(error, RepositoryNotFoundError):
+            hint = f"check the spelling, or, if it is private, {LOGIN}"
+            return f"{self} is neither a directory here nor a model on the Hub; {hint}"
+        if isinstance(error, RevisionNotFoundError):
+            return f"{repo} has no revision {self.revision!r}; give a branch, a tag or a full commit hash"
+        if isinstance(error, HFValidationError):
+            return f"{repo!r} is neither a directory here nor a possible Hub name (owner/name): {error}"
+        return f"could not fetch {filename} of {self}: {_innermost(error)}"
 
     def _in_cache(self, cache_dir: Path) -> bool:
         root = cache_dir / repo_folder_name(repo_id=os.fspath(self.name_or_dir), repo_type="model")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import difflib
 import inspect
 import os
@@ -39,10 +38,8 @@ class AlbertPreTrainedModel(nn.Module):
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__()
         if not isinstance(config, AlbertConfig):
-            ours, given = type(self).__name__, type(config).__name__
-            raise TypeError(
-                f"{ours} takes an AlbertConfig, not a {given}; to load weights: {ours}.from_pretrained(name)"
-            )
+            name, given = type(self).__name__, type(config).__name__
+            raise TypeError(f"{name} takes an AlbertConfig, not a {given}; or load one: {name}.from_pretrained(...)")
         self.config = config
         self.name_or_path = ""
 
@@ -95,8 +92,7 @@ class AlbertPreTrainedModel(nn.Module):
 
         `dtype` None or "auto" keeps the files' own (the widest, if they mix). `overrides` replace keys of the config or
         are arguments of the class (`add_pooling_layer`). `strict=False` leaves out unknown weights with a warning;
-        `ignore_mismatched_sizes=True` draws those of another shape anew. With `output_loading_info=True` a pair: the
-        model, and a dict of `missing_keys`, `unexpected_keys`, `mismatched_keys`, `error_msgs`.
+        `ignore_mismatched_sizes` draws those of another shape anew; `output_loading_info` gives (model, `Fit.info()`).
 
         Raises `FileNotFoundError` for what is not there, `CheckpointError` for weights that cannot be read or do not
         fit, `ValueError` for a bad config, `TypeError` for an unknown argument.
@@ -105,24 +101,28 @@ class AlbertPreTrainedModel(nn.Module):
         target = dtype_named(overrides.pop("torch_dtype", None) if dtype is None else dtype)
         own = inspect.signature(cls).parameters.keys() - {"config"}
         arguments = {name: overrides.pop(name) for name in own & overrides.keys()}
-        _check_names(cls.__name__, overrides, own)
+        known = {field.name for field in fields(AlbertConfig)} | {"num_labels"} | own
+        for name in overrides.keys() - known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else "no argument of from_pretrained, no key of AlbertConfig"
+            raise TypeError(f"{cls.__name__}.from_pretrained() got {name!r}: {hint}")
         if config is None:
             config = cls.config_class.from_pretrained(**asdict(source), **overrides)
         else:
-            config = AlbertConfig.from_dict(config.to_dict(), **overrides) if overrides else copy.deepcopy(config)
+            config = cls.config_class.from_dict(config.to_dict(), **overrides)
         raw, path = read_state_dict(source)
         model = cls._on_meta(config, len(raw), path, **arguments)
         model.set_attn_implementation(attn_implementation)
         model.base_model.unpad = unpad
-        options = {"strict": strict, "ignore_mismatched_sizes": ignore_mismatched_sizes}
         tied = model._tied_weights_keys if config.tie_word_embeddings else {}
-        fitted = fit(raw, model.state_dict(), model=cls.__name__, where=str(path), tied=tied, **options)
+        fitted = fit(raw, model.state_dict(), cls.__name__, str(path), tied, strict, ignore_mismatched_sizes)
         target = target or reduce(torch.promote_types, {t.dtype for t in fitted.tensors.values()} or {torch.float32})
-        new = fitted.missing + [name for name, _, _ in fitted.mismatched]
         tensors = {name: t.to(device=device, dtype=target).contiguous() for name, t in fitted.tensors.items()}
-        tensors |= {name: torch.empty(model.get_parameter(name).shape, device=device, dtype=target) for name in new}
+        tensors |= {
+            name: torch.empty(model.get_parameter(name).shape, device=device, dtype=target) for name in fitted.new
+        }
         model.load_state_dict(tensors, strict=False, assign=True)
-        model._draw(new)
+        model._draw(fitted.new)
         model.tie_weights()
         model.name_or_path = os.fspath(name_or_dir)
         assert not any(tensor.is_meta for tensor in model.state_dict().values())
@@ -214,18 +214,16 @@ class AlbertPreTrainedModel(nn.Module):
             return old
         if old.padding_idx is not None and old.padding_idx >= size:
             raise ValueError(f"new_num_tokens={size} cuts off the padding token {old.padding_idx}; keep it or move it")
-        std, kept = self.config.initializer_range, min(size, old.num_embeddings)
         places: list[tuple[nn.Module, str]] = [(old, "weight")]
         if (decoder := self.get_output_embeddings()) is not None:
             places += [(decoder, "weight"), (decoder, "bias"), (self.get_submodule("predictions"), "bias")]
             decoder.out_features = size
         for module, name in places:
             parameter = module.get_parameter(name)
-            data = parameter.new_zeros((size, *parameter.shape[1:]))
-            if name == "weight":
-                nn.init.trunc_normal_(data, std=std, a=-2 * std, b=2 * std)
-            data[:kept] = parameter[:kept]
-            setattr(module, name, nn.Parameter(data, requires_grad=parameter.requires_grad))
+            data = nn.Parameter(parameter.new_empty(size, *parameter.shape[1:]), parameter.requires_grad)
+            setattr(module, name, data)
+            draw(module, name, self.config.initializer_range)
+            data[: len(parameter)] = parameter[:size]
         old.num_embeddings = self.config.vocab_size = self.base_model.config.vocab_size = size
         self.tie_weights()
         return old
@@ -247,9 +245,9 @@ class AlbertPreTrainedModel(nn.Module):
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """How many numbers the model holds; tied ones count once, `exclude_embeddings` leaves out all three tables."""
-        tables = {id(m.weight) for m in self.modules() if isinstance(m, nn.Embedding)} if exclude_embeddings else set()
-        counted = (p for p in self.parameters() if id(p) not in tables and (p.requires_grad or not only_trainable))
-        return sum(parameter.numel() for parameter in counted)
+        left_out = {id(m.weight) for m in self.modules() if exclude_embeddings and isinstance(m, nn.Embedding)}
+        counted = (p for p in self.parameters() if p.requires_grad or not only_trainable)
+        return sum(p.numel() for p in counted if id(p) not in left_out)
 
     @property
     def attn_implementation(self) -> str:
@@ -262,25 +260,15 @@ class AlbertPreTrainedModel(nn.Module):
             raise ValueError(f"attn_implementation={name!r} is not known; use one of {', '.join(BACKENDS)}")
         self.base_model._attn_implementation = name
 
-    def gradient_checkpointing_enable(
-        self,
-        gradient_checkpointing_kwargs: dict[str, Any] | None = None,
-        every_n_layers: int = 1,
-        offload: bool = False,
-    ) -> None:
-        """Compute activations again in the backward pass instead of keeping them; always the non-reentrant kind.
-
-        Raises `ValueError` for what transformers' Trainer may ask besides: only some layers, or another device.
-        """
-        if (gradient_checkpointing_kwargs or {}).get("use_reentrant"):
-            raise ValueError("gradient checkpointing is non-reentrant here; leave use_reentrant out or set it to False")
-        if every_n_layers != 1 or offload:
-            raise ValueError(f"{every_n_layers=}, {offload=}: every layer is checkpointed, in place; leave them out")
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Any = None, **options: Any) -> None:
+        """Compute activations again in the backward pass.  Raises `ValueError` for options that we lack."""
+        only = {"use_reentrant": False, "every_n_layers": 1, "offload": False}
+        for name, value in {**(gradient_checkpointing_kwargs or {}), **options}.items():
+            if name not in only or value != only[name]:
+                raise ValueError(f"{name}={value!r}: each layer is checkpointed, non-reentrant here; leave {name} out")
         self.base_model.encoder.gradient_checkpointing = True
 
-    def activation_checkpointing_enable(
-        self, activation_checkpointing_kwargs: dict[str, Any] | None = None, **options: Any
-    ) -> None:
+    def activation_checkpointing_enable(self, activation_checkpointing_kwargs: Any = None, **options: Any) -> None:
         """`gradient_checkpointing_enable`, by the name that transformers has since given it."""
         self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **options)
 
@@ -319,11 +307,3 @@ class _Undrawn(TorchFunctionMode):
         if getattr(func, "__module__", "") == "torch.nn.init":
             return kwargs["tensor"]
         return func(*args, **(kwargs or {}))
-
-
-def _check_names(model: str, overrides: Mapping[str, Any], arguments: Iterable[str]) -> None:
-    known = {field.name for field in fields(AlbertConfig)} | {"num_labels", *arguments}
-    for name in overrides.keys() - known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "no argument of from_pretrained, no key of AlbertConfig"
-        raise TypeError(f"{model}.from_pretrained() got {name!r}: {hint}")

@@ -24,6 +24,7 @@ from albert_torch.checkpoint import (
     TIED,
     CheckpointError,
     by_canonical_name,
+    classes_filled,
     part_of,
     read_state_dict,
     untie,
@@ -33,7 +34,7 @@ from albert_torch.hub import Source
 
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json",
                    "added_tokens.json")  # fmt: skip
-_SHARD = re.compile(r"model(-v\d+)?-\d{5}-of-\d{5}\.safetensors")
+_WEIGHTS = re.compile(r"model((-v\d+)?-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -52,35 +53,25 @@ def save_state_dict(
     folder = Path(directory)
     folder.mkdir(parents=True, exist_ok=True)
     shards = _split(state, _bytes(max_shard_size))
-    if len(shards) == 1:
-        tensors = {"model.safetensors": shards[0]}
-    else:
+    files: dict[str, dict[str, Tensor] | str] = {"model.safetensors": shards[0]}
+    if len(shards) > 1:
         for version in itertools.count():  # names that no earlier save has taken: its index stays true until replaced
             stem = f"model-v{version}" if version else "model"
-            tensors = {f"{stem}-{n:05}-of-{len(shards):05}.safetensors": shard for n, shard in enumerate(shards, 1)}
-            if not any((folder / name).exists() for name in tensors):
+            files = {f"{stem}-{n:05}-of-{len(shards):05}.safetensors": shard for n, shard in enumerate(shards, 1)}
+            if not any((folder / name).exists() for name in files):
                 break
-    texts = {} if config is None else {"config.json": config}
-    if len(shards) > 1:
         size = sum(tensor.nbytes for shard in shards for tensor in shard.values())
-        weight_map = {key: name for name, shard in tensors.items() for key in shard}
+        weight_map = {key: name for name, shard in files.items() for key in shard}
         index = {"metadata": {"total_size": size}, "weight_map": dict(sorted(weight_map.items()))}
-        texts = {"model.safetensors.index.json": json.dumps(index, indent=2) + "\n", **texts}
-    partial = {name: folder / f".{name}.{os.getpid()}.partial" for name in (*tensors, *texts)}
+        files["model.safetensors.index.json"] = json.dumps(index, indent=2) + "\n"
+    if config is not None:
+        files["config.json"] = config
+    partial = {name: folder / f".{name}.{os.getpid()}.partial" for name in files}
     try:
-        for name, shard in tensors.items():
-            partial[name].touch()
-            mode = partial[name].stat().st_mode  # save_file makes files that only their owner can read
-            save_file(shard, partial[name], metadata={"format": "pt"})
-            partial[name].chmod(mode)
-        for name, text in texts.items():
-            partial[name].write_text(text, encoding="utf-8")
-        for path in partial.values():
-            _sync(path)
+        for name, path in partial.items():
+            _write(path, files[name])
         for name, path in partial.items():
             os.replace(path, folder / name)
-            if name == "model.safetensors.index.json":
-                (folder / "model.safetensors").unlink(missing_ok=True)  # it would be read before the index
     except (OSError, SafetensorError) as error:
         number = getattr(error, "errno", None) or errno.EIO
         raise OSError(number, f"could not save ({error}); the old files are as they were; free space or save elsewhere",
@@ -89,10 +80,21 @@ def save_state_dict(
         for path in partial.values():
             path.unlink(missing_ok=True)
     _sync(folder)
-    for path in folder.glob("model*"):
-        stale_index = path.name == "model.safetensors.index.json" and len(shards) == 1
-        if stale_index or (_SHARD.fullmatch(path.name) and path.name not in tensors):
+    for path in folder.glob("model*"):  # what is left of an earlier save; a model.safetensors would be read first
+        if path.name not in files and _WEIGHTS.fullmatch(path.name):
             path.unlink(missing_ok=True)
+    _sync(folder)
+
+
+def _write(path: Path, content: Mapping[str, Tensor] | str) -> None:
+    path.touch()
+    mode = path.stat().st_mode  # save_file makes files that only their owner can read
+    if isinstance(content, str):
+        path.write_text(content, encoding="utf-8")
+    else:
+        save_file(dict(content), path, metadata={"format": "pt"})
+    path.chmod(mode)
+    _sync(path)
 
 
 def _split(state: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
@@ -146,28 +148,19 @@ def convert(source: Source | str | os.PathLike[str], directory: str | os.PathLik
     found = by_canonical_name(raw, str(path))
     if config.tie_word_embeddings:
         untie(found, TIED, str(path))
+    parts = {part_of(name) for name in found}
     if junk := [key for name, (key, _) in found.items() if part_of(name) not in BACKBONE + HEADS]:
         raise CheckpointError(f"{path} holds {', '.join(junk)}, which is in no ALBERT; remove what is not ALBERT's")
-    if not any(part_of(name) in BACKBONE for name in found):
+    if parts.isdisjoint(BACKBONE):
         raise CheckpointError(f"{path} is no ALBERT checkpoint: it has no embeddings and no encoder")
     state = {name: tensor for name, (_, tensor) in found.items()}
-    config.architectures = config.architectures or [_architecture({part_of(name) for name in state})]
-    if config.architectures == ["AlbertModel"] and {part_of(name) for name in state} <= {*BACKBONE, "albert.pooler"}:
+    config.architectures = config.architectures or classes_filled(parts)[:1]
+    if config.architectures == ["AlbertModel"] and parts <= {*BACKBONE, "albert.pooler"}:
         state = {name.removeprefix("albert."): tensor for name, tensor in state.items()}
     save_state_dict(state, directory, config=config_text(config, state))
     for name in TOKENIZER_FILES:
         if (file := source.find(name)) is not None and file.resolve() != (Path(directory) / name).resolve():
             shutil.copyfile(file, Path(directory) / name)
-
-
-def _architecture(parts: set[str]) -> str:
-    if "predictions" in parts:
-        return "AlbertForPreTraining" if "sop_classifier" in parts else "AlbertForMaskedLM"
-    if "qa_outputs" in parts:
-        return "AlbertForQuestionAnswering"
-    if "classifier" in parts:
-        return "AlbertForSequenceClassification" if "albert.pooler" in parts else "AlbertForTokenClassification"
-    return "AlbertModel"
 
 
 def config_text(config: AlbertConfig, state: Mapping[str, Tensor], architecture: str | None = None) -> str:

@@ -14,7 +14,6 @@ import unicodedata
 from array import array
 from collections import defaultdict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from tokenizers import Regex, Token, Tokenizer, decoders, models, normalizers, pre_tokenizers
@@ -22,64 +21,59 @@ from tokenizers import Regex, Token, Tokenizer, decoders, models, normalizers, p
 SPACE = "▁"  # SentencePiece's mark of a space, U+2581
 NORMAL, UNKNOWN, CONTROL = 1, 2, 3  # types of pieces
 LOWERED = 100.0  # what a piece that ends in a digit and a comma loses, in Hub files as here
+QUOTES = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
 MODEL_TYPES = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
-# (message, field) -> (name, the one value that ALBERT's pipeline follows); absent fields have that value
+# message -> field -> (name, the one value that ALBERT's pipeline follows); absent fields have that value
 REQUIRED = {
-    (2, 24): ("treat_whitespace_as_suffix", 0),
-    (2, 35): ("byte_fallback", 0),
-    (3, 3): ("add_dummy_prefix", 1),
-    (3, 4): ("remove_extra_whitespaces", 1),
-    (3, 5): ("escape_whitespaces", 1),
+    2: {24: ("treat_whitespace_as_suffix", 0), 35: ("byte_fallback", 0)},
+    3: {3: ("add_dummy_prefix", 1), 4: ("remove_extra_whitespaces", 1), 5: ("escape_whitespaces", 1)},
 }
 
 
-@dataclass(frozen=True)
 class SentencePiece:
-    """What a unigram model holds: pieces by id with their scores, those never found in text, the map of characters."""
+    """A unigram model: pieces by id with their scores, `controls` (pieces never found in text), map of characters."""
 
-    pieces: list[tuple[str, float]]
-    unk_id: int
-    controls: frozenset[str]
-    charsmap: bytes
+    def __init__(self, pieces: list[tuple[str, float]], unk_id: int, controls: frozenset[str], charsmap: bytes) -> None:
+        for i, (piece, score) in enumerate(pieces):
+            if not piece or not math.isfinite(score):
+                raise ValueError(f"piece {i} is empty or its score is no number")
+        if len({piece for piece, _ in pieces}) != len(pieces):
+            raise ValueError("a piece occurs twice")
+        self.pieces, self.unk_id, self.controls, self.charsmap = pieces, unk_id, controls, charsmap
+        lowered = [(piece, score - LOWERED if ends_in_digit_comma(piece) else score) for piece, score in pieces]
+        self.unigram = models.Unigram(lowered, unk_id)  # this line and the next also refuse what is damaged
+        self.map_characters = [normalizers.Precompiled(charsmap)] if charsmap else []
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str) -> SentencePiece:
         """Read the protobuf of a `spiece.model`. Raises ValueError, with `name`, for anything but a unigram model."""
         try:
             return cls._parse(data)
-        except (ValueError, TypeError, AttributeError, struct.error) as error:
+        except Exception as error:  # the Rust library raises plain Exception
             raise ValueError(
                 f"{name} ({len(data)} bytes) is no SentencePiece unigram model: {error}; download the file again"
             ) from error
 
     @classmethod
     def _parse(cls, data: bytes) -> SentencePiece:
-        pieces: list[tuple[str, float]] = []
-        unknown, controls, charsmap = [], set(), b""
+        pieces, kinds, charsmap = [], [], b""
         for field, value in _fields(data):
             if field == 1:
                 piece = {1: b"", 2: struct.pack("<f", 0.0), 3: NORMAL, **dict(_fields(value))}
-                (score,) = struct.unpack("<f", piece[2])
-                if not piece[1] or not math.isfinite(score):
-                    raise ValueError(f"piece {len(pieces)} is empty or its score is no number")
-                if piece[3] == UNKNOWN:
-                    unknown.append(len(pieces))
-                pieces.append((piece[1].decode("utf-8"), score))
-                if piece[3] in (UNKNOWN, CONTROL):
-                    controls.add(pieces[-1][0])
+                pieces.append((piece[1].decode("utf-8"), *struct.unpack("<f", piece[2])))
+                kinds.append(piece[3])
             elif field in (2, 3):
                 settings = dict(_fields(value))
                 if field == 2 and (kind := settings.get(3, 1)) != 1:
                     raise ValueError(f"its type is {MODEL_TYPES.get(kind, kind)}, and ALBERT's is unigram")
-                for (message, number), (setting, required) in REQUIRED.items():
-                    if message == field and settings.get(number, required) != required:
+                for number, (setting, required) in REQUIRED[field].items():
+                    if settings.get(number, required) != required:
                         raise ValueError(f"its {setting} is {settings[number]}, and ALBERT's is {required}")
                 charsmap = settings.get(2, b"") if field == 3 else charsmap
-        if len(unknown) != 1:
-            raise ValueError(f"it has {len(pieces)} pieces, {len(unknown)} of them of type unknown instead of 1")
-        if len({piece for piece, _ in pieces}) != len(pieces):
-            raise ValueError("a piece occurs twice")
-        return cls(pieces, unknown[0], frozenset(controls), charsmap)
+        if (unknown := kinds.count(UNKNOWN)) != 1:
+            raise ValueError(f"it has {len(pieces)} pieces, {unknown} of them of type unknown instead of 1")
+        controls = frozenset(pieces[i][0] for i, kind in enumerate(kinds) if kind in (UNKNOWN, CONTROL))
+        return cls(pieces, kinds.index(UNKNOWN), controls, charsmap)
 
     @classmethod
     def from_json(cls, spec: dict[str, Any]) -> SentencePiece | None:
@@ -97,17 +91,13 @@ class SentencePiece:
 
     def pipeline(self, do_lower_case: bool, keep_accents: bool, remove_space: bool) -> Tokenizer:
         """Normalizer, pre-tokenizer, model and decoder; special tokens and post-processor are the caller's."""
-        lowered = [(piece, score - LOWERED if ends_in_digit_comma(piece) else score) for piece, score in self.pieces]
-        tokenizer = Tokenizer(models.Unigram(lowered, self.unk_id))
         steps: list[Any] = [normalizers.Replace(Regex(r"[\x0b\x1c-\x1f]"), " ")] if remove_space else []  # str.split's
-        steps += _quotes()
+        steps += QUOTES
         if not keep_accents:
             steps += [normalizers.NFKD(), normalizers.Replace(Regex(_combining()), "")]
-        if do_lower_case:
-            steps.append(normalizers.Lowercase())
-        if self.charsmap:
-            steps.append(normalizers.Precompiled(self.charsmap))
+        steps += [normalizers.Lowercase()] * do_lower_case + self.map_characters
         steps.append(normalizers.Replace(Regex(rf"(?<!\S){SPACE}"), SPACE * 2))  # or Metaspace adds none
+        tokenizer = Tokenizer(self.unigram)
         tokenizer.normalizer = normalizers.Sequence(steps)
         spaces = pre_tokenizers.WhitespaceSplit() if remove_space else pre_tokenizers.Split(" ", "removed")
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([spaces, pre_tokenizers.Metaspace()])
@@ -116,9 +106,8 @@ class SentencePiece:
 
     def plain_steps(self, do_lower_case: bool) -> tuple[normalizers.Normalizer, pre_tokenizers.PreTokenizer]:
         """Stages with the same ids, but not offsets, for printable ASCII with single spaces: a third faster."""
-        lower = [normalizers.Lowercase()] if do_lower_case else []
-        charsmap = [normalizers.Precompiled(self.charsmap)] if self.charsmap else []
-        return normalizers.Sequence([normalizers.Strip(), *_quotes(), *lower, *charsmap]), pre_tokenizers.Metaspace()
+        steps = [normalizers.Strip(), *QUOTES, *[normalizers.Lowercase()] * do_lower_case, *self.map_characters]
+        return normalizers.Sequence(steps), pre_tokenizers.Metaspace()
 
 
 class ExactWords:
@@ -196,10 +185,6 @@ class ExactWords:
 def ends_in_digit_comma(piece: str) -> bool:
     """Whether the original cuts the comma off this piece."""
     return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()
-
-
-def _quotes() -> list[normalizers.Normalizer]:
-    return [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
 
 
 def _combining() -> str:

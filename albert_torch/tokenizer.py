@@ -12,20 +12,20 @@ from typing import Any
 
 from tokenizers import AddedToken, Encoding, Tokenizer, pre_tokenizers, processors
 
-from albert_torch.encoding import (
-    SIDES,
-    BatchEncoding,
-    choice,
-    is_plain,
-    is_words,
-    make_rows,
-    pad_batch,
-    to_list,
-    to_tensor,
-)
+from albert_torch.encoding import SIDES, BatchEncoding, choice, is_plain, make_rows, pad_batch, to_list, to_tensors
 from albert_torch.hub import Source
 from albert_torch.spiece import ExactWords, SentencePiece
-from albert_torch.vocabulary import DEFAULTS, ENGLISH, NAMED, PIPELINE, WORDPIECE, Vocabulary, read_json, wordpiece
+from albert_torch.vocabulary import (
+    DEFAULTS,
+    ENGLISH,
+    NAMED,
+    PIPELINE,
+    WORDPIECE,
+    Vocabulary,
+    complete,
+    read_json,
+    wordpiece,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -47,39 +47,28 @@ class AlbertTokenizer(Vocabulary):
     def __init__(self, model: SentencePiece | Tokenizer, added: Sequence[AddedToken] = (), **settings: Any) -> None:
         """`settings`: a special token by its name, or one of `DEFAULTS`; `added`: tokens beside those, in id order."""
         names = ENGLISH if isinstance(model, SentencePiece) or model.token_to_id("<pad>") is not None else WORDPIECE
-        if unknown := settings.keys() - names.keys() - DEFAULTS.keys():
-            raise TypeError(f"no setting {', '.join(sorted(unknown))}; there are {', '.join((*names, *DEFAULTS))}")
-        self.settings = {**DEFAULTS, **names, **settings}
-        for name in self.settings.keys() - set(PIPELINE):
-            setattr(self, name, self.settings[name])
+        self.settings = complete(settings, names)
+        vars(self).update({name: value for name, value in self.settings.items() if name not in PIPELINE})
         for name in ("padding_side", "truncation_side"):
             choice(name, getattr(self, name), SIDES)
         self._exact: ExactWords | None = None
         if isinstance(model, SentencePiece):
-            lower = bool(self.settings["do_lower_case"])
+            lower = self.settings["do_lower_case"]
             self.backend_tokenizer = model.pipeline(lower, self.settings["keep_accents"], self.settings["remove_space"])
             self._exact, self._plain = ExactWords(model), model.plain_steps(lower)
         else:
             self.backend_tokenizer = model
-            model.no_truncation()
-            model.no_padding()
-        special = [AddedToken(str(token), lstrip=name == "mask_token", normalized=False, special=True)
+        self.backend_tokenizer.add_tokens(list(added))
+        have = {token.content for token in self._added}
+        special = [AddedToken(token, lstrip=name == "mask_token", normalized=False, special=True)
                    for name in ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
-                   if (token := self.settings[name]) is not None]  # fmt: skip
-        given = {token.content for token in added}
-        new = [token.content for token in special if self.backend_tokenizer.token_to_id(token.content) is None]
-        if new and not given.issuperset(new):
+                   if (token := self.settings[name]) not in have]  # fmt: skip
+        if new := [token.content for token in special if self.backend_tokenizer.token_to_id(token.content) is None]:
             logger.warning("the vocabulary has no %s: added at its end; resize the model's embeddings", ", ".join(new))
-        have = {token.content for token in self.backend_tokenizer.get_added_tokens_decoder().values()} | given
-        self.backend_tokenizer.add_tokens([*(token for token in special if token.content not in have), *added])
+        self.backend_tokenizer.add_tokens(special)
         if self._exact or self.backend_tokenizer.post_processor is None:
-            cls, sep = self.cls_token, self.sep_token
-            self.backend_tokenizer.post_processor = processors.TemplateProcessing(
-                single=f"{cls}:0 $A:0 {sep}:0",
-                pair=f"{cls}:0 $A:0 {sep}:0 $B:1 {sep}:1",
-                special_tokens=[(token, self.backend_tokenizer.token_to_id(token)) for token in (cls, sep)],
-            )
-        self._added = self._added_tokens()
+            sep, cls = (self.sep_token, self.sep_token_id), (self.cls_token, self.cls_token_id)
+            self.backend_tokenizer.post_processor = processors.BertProcessing(sep, cls)
 
     @classmethod
     def from_pretrained(
@@ -98,7 +87,7 @@ class AlbertTokenizer(Vocabulary):
 
         `name_or_dir` may also be one of these files. `overrides` are settings: `do_lower_case`, `keep_accents`,
         `remove_space`, `model_max_length`, `padding_side`, `cls_token`, ... Raises FileNotFoundError where there is no
-        tokenizer, ValueError for a file that is none, TypeError for an unknown setting.
+        tokenizer, ValueError for a file that is none or a setting of another type, TypeError for an unknown setting.
         """
         path = Path(name_or_dir)
         names = (path.name,) if path.is_file() else FILES
@@ -115,7 +104,7 @@ class AlbertTokenizer(Vocabulary):
             return cls._from_json(file, settings, overrides)
         settings |= overrides
         if file.suffix == ".txt":
-            return cls(wordpiece(file, {**DEFAULTS, **WORDPIECE, **settings}), **settings)
+            return cls(wordpiece(file, complete(settings, WORDPIECE)), **settings)
         more = source.find("added_tokens.json")  # as transformers 4 wrote beside spiece.model
         ids = {} if more is None else read_json(more)
         added = [AddedToken(name, normalized=False) for name, _ in sorted(ids.items(), key=lambda item: item[1])]
@@ -128,16 +117,17 @@ class AlbertTokenizer(Vocabulary):
             model = SentencePiece.from_json(spec)
             if model is None:
                 tokenizer = Tokenizer.from_str(json.dumps(spec))
+            else:
+                steps = [step["type"] for step in spec["normalizer"]["normalizers"]]
+                built = {"do_lower_case": "Lowercase" in steps, "keep_accents": "NFKD" not in steps}
+                added = [AddedToken(**{k: v for k, v in token.items() if k != "id"}) for token in spec["added_tokens"]]
         except Exception as error:  # the Rust library raises plain Exception
             raise ValueError(f"{file} is JSON but no tokenizer: {error!r}; save or download it again") from error
-        if model is None:
-            if fixed := sorted(overrides.keys() & set(PIPELINE)):
-                raise ValueError(f"{file} has a pipeline of its own: {', '.join(fixed)} cannot be set; leave that out")
-            return cls(tokenizer, **settings | overrides)
-        steps = [step["type"] for step in spec["normalizer"]["normalizers"]]
-        built = {"do_lower_case": "Lowercase" in steps, "keep_accents": "NFKD" not in steps}
-        added = [AddedToken(**{k: v for k, v in token.items() if k != "id"}) for token in spec["added_tokens"]]
-        return cls(model, added, **built | settings | overrides)
+        if model is not None:
+            return cls(model, added, **built | settings | overrides)
+        if fixed := sorted(overrides.keys() & set(PIPELINE)):
+            raise ValueError(f"{file} has a pipeline of its own: {', '.join(fixed)} cannot be set; leave that out")
+        return cls(tokenizer, **settings | overrides)
 
     def __call__(
         self,
@@ -167,70 +157,57 @@ class AlbertTokenizer(Vocabulary):
         truncates. One text gives flat lists, or with `return_tensors="pt"` a batch of one; offsets are in characters.
         Raises ValueError for what cannot be encoded, TypeError for what is no text.
         """
-        batched = isinstance(text, (list, tuple)) and not (is_split_into_words and is_words(text))
-        rows = make_rows(text, text_pair, batched, is_split_into_words)
+        rows, batched = make_rows(text, text_pair, is_split_into_words)
         if truncation is None and max_length is not None and padding is False:
             truncation = True
-        strategy = choice("truncation", truncation, TRUNCATION)
-        limit = None
-        if strategy != "do_not_truncate":
-            limit = self._limit(rows, strategy, max_length, stride, add_special_tokens)
+        longest = self.model_max_length if max_length is None else max_length
+        limit = self._limit(rows, truncation, longest, stride, add_special_tokens)
         args = {"is_pretokenized": is_split_into_words, "add_special_tokens": add_special_tokens}
-
-        def expand(encodings: list[Encoding]) -> list[Encoding]:
-            return [part for e in encodings for part in (e, *e.overflowing)] if return_overflowing_tokens else encodings
-
         whole = return_offsets_mapping or return_overflowing_tokens  # the fast way gets the types of overflow wrong
-        first, ids = self._encode(rows, limit, whole, args)
-        encodings = expand(first)
+        first = encodings = self._encode(rows, limit, whole, args)
         if return_overflowing_tokens:
-            ids = [e.ids for e in encodings]
-        data: dict[str, Any] = {"input_ids": ids}
+            encodings = [part for e in first for part in (e, *e.overflowing)]
+        data: dict[str, Any] = {"input_ids": [e.ids for e in encodings]}
         if return_token_type_ids:
             data["token_type_ids"] = [e.type_ids for e in encodings]
         if return_attention_mask:
-            data["attention_mask"] = [[1] * len(row) for row in ids]
+            data["attention_mask"] = [[1] * len(row) for row in data["input_ids"]]
         if return_special_tokens_mask:
             data["special_tokens_mask"] = [e.special_tokens_mask for e in encodings]
         if return_offsets_mapping:
             data["offset_mapping"] = [e.offsets for e in encodings]
         side = padding_side or self.padding_side
-        if limit and padding and max_length and max_length % (pad_to_multiple_of or 1):
-            raise ValueError(f"{max_length=} must be a multiple of {pad_to_multiple_of=} to cut and pad; change one")
-        longest = self.model_max_length if max_length is None else max_length
         width = pad_batch(data, padding, longest, pad_to_multiple_of, side, self.pad_token_id)
+        if limit and width and max_length and max_length % (pad_to_multiple_of or 1):
+            raise ValueError(f"{max_length=} must be a multiple of {pad_to_multiple_of=} to cut and pad; change one")
         if return_length:
             data["length"] = [len(row) for row in data["input_ids"]]
         if return_overflowing_tokens:
             data["overflow_to_sample_mapping"] = [i for i, e in enumerate(first) for _ in (e, *e.overflowing)]
 
         def located() -> list[Encoding]:
-            found = encodings if whole else expand(self._encode(rows, limit, True, args)[0])
+            found = encodings if whole else self._encode(rows, limit, True, args)
             for encoding in found:
                 encoding.pad(width, direction=side, pad_id=self.pad_token_id, pad_token=self.pad_token)
             return found
 
-        if return_tensors is not None:
-            choice("return_tensors", return_tensors, {"pt": "pt"})
-            data = {name: to_tensor(name, value) for name, value in data.items()}
-        elif not batched and not return_overflowing_tokens:
+        if return_tensors is None and not batched and not return_overflowing_tokens:
             data = {name: value if name == "length" else value[0] for name, value in data.items()}
-        return BatchEncoding(data, located)
+        return BatchEncoding(to_tensors(data, return_tensors), located)
 
     def _encode(
         self, rows: list[Any], limit: dict[str, Any] | None, whole: bool, args: dict[str, bool]
-    ) -> tuple[list[Encoding], list[list[int]]]:
-        """Encodings and their ids; only `whole` ones have words and offsets. Suspect rows go a second, exact way."""
+    ) -> list[Encoding]:
+        """One encoding a row; only `whole` ones have words and offsets. Suspect rows go a second, exact way."""
         quick = not whole and self._exact is not None and not any(token.normalized for token in self._added)
         kinds = [quick and is_plain(row) for row in rows]
-        encodings: list[Any] = [None] * len(rows)
+        found = {}
         try:
             for plain in set(kinds):
                 view = self._view(limit, plain)
-                where = [i for i, kind in enumerate(kinds) if kind is plain]
-                found = (view.encode_batch if whole else view.encode_batch_fast)([rows[i] for i in where], **args)
-                for i, encoding in zip(where, found, strict=True):
-                    encodings[i] = encoding
+                encode = view.encode_batch if whole else view.encode_batch_fast
+                batch = [row for row, kind in zip(rows, kinds, strict=True) if kind is plain]
+                found[plain] = iter(encode(batch, **args))
         except BaseException as error:  # the Rust library raises plain Exception, and panics are not even that
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
@@ -239,27 +216,27 @@ class AlbertTokenizer(Vocabulary):
                     "a text holds a lone surrogate, which is no character; decode its bytes again"
                 ) from error
             raise ValueError(f"cannot encode under {limit}: {error}") from error
-        ids = [e.ids for e in encodings]
+        encodings = [next(found[kind]) for kind in kinds]
         if self._exact is None:
-            return encodings, ids
+            return encodings
         certain = self._exact.suspects.isdisjoint
-        exact = None
-        for i, row in enumerate(ids):
-            if certain(row) and (limit is None or all(certain(rest.ids) for rest in encodings[i].overflowing)):
-                continue
-            if exact is None:
-                exact = self._view(limit, plain=False)
-                stages = [exact.pre_tokenizer, pre_tokenizers.PreTokenizer.custom(self._exact)]
-                exact.pre_tokenizer = pre_tokenizers.Sequence(stages)
-            encodings[i] = exact.encode_batch([rows[i]], **args)[0]
-            ids[i] = encodings[i].ids
-        return encodings, ids
+        suspect = [i for i, e in enumerate(encodings)
+                   if not certain(e.ids) or (limit and not all(certain(o.ids) for o in e.overflowing))]  # fmt: skip
+        if suspect:
+            view = self._view(limit, plain=False)
+            stages = [view.pre_tokenizer, pre_tokenizers.PreTokenizer.custom(self._exact)]
+            view.pre_tokenizer = pre_tokenizers.Sequence(stages)
+            for i, encoding in zip(suspect, view.encode_batch([rows[i] for i in suspect], **args), strict=True):
+                encodings[i] = encoding
+        return encodings
 
     def _limit(
-        self, rows: list[Any], strategy: str, max_length: int | None, stride: int, add_special_tokens: bool
-    ) -> dict[str, Any]:
-        """Truncation as the Rust library takes it, checked."""
-        length = self.model_max_length if max_length is None else max_length
+        self, rows: list[Any], truncation: bool | str | None, length: int, stride: int, add_special_tokens: bool
+    ) -> dict[str, Any] | None:
+        """Truncation as the Rust library takes it, checked; None for none."""
+        strategy = choice("truncation", truncation, TRUNCATION)
+        if strategy == "do_not_truncate":
+            return None
         special = self.num_special_tokens_to_add(any(isinstance(row, tuple) for row in rows)) * add_special_tokens
         if length < special:
             raise ValueError(f"max_length={length} has no room for the {special} special tokens; raise it")
@@ -304,10 +281,7 @@ class AlbertTokenizer(Vocabulary):
         pad_batch(data, padding, longest, pad_to_multiple_of, side, self.pad_token_id)
         if single:
             data = {name: value[0] for name, value in data.items()}
-        if return_tensors is not None:
-            choice("return_tensors", return_tensors, {"pt": "pt"})
-            data = {name: to_tensor(name, value) for name, value in data.items()}
-        return BatchEncoding(data)
+        return BatchEncoding(to_tensors(data, return_tensors))
 
     def encode(self, text: Any, text_pair: Any = None, **kwargs: Any) -> Any:
         """The `input_ids` of a call."""

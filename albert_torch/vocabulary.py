@@ -31,22 +31,11 @@ CLEAN_UP = {f" {end}": end for end in (".", "?", "!", ",", "n't", "'m", "'s", "'
 
 
 class Vocabulary:
-    """The part of a tokenizer around its Rust `backend_tokenizer`; the names are those of transformers."""
+    """The part of a tokenizer around its Rust `backend_tokenizer`; the names are those of transformers.
 
-    bos_token: str | None
-    eos_token: str | None
-    unk_token: str
-    sep_token: str
-    pad_token: str
-    cls_token: str
-    mask_token: str
-    bos_token_id: int | None
-    eos_token_id: int | None
-    unk_token_id: int
-    sep_token_id: int
-    pad_token_id: int
-    cls_token_id: int
-    mask_token_id: int
+    Attributes beside those below: `cls_token` and `cls_token_id`, and so for bos, eos, unk, sep, pad and mask.
+    """
+
     model_max_length: int
     padding_side: str
     truncation_side: str
@@ -139,19 +128,19 @@ class Vocabulary:
         return [self.cls_token_id, *first, self.sep_token_id, *rest]
 
     def get_special_tokens_mask(self, ids: list[int], already_has_special_tokens: bool = True) -> list[int]:
-        """1 for each special token of a finished row, 0 for the others."""
+        """1 for each special token of a row, 0 for the others; the row gets its special tokens first if it has none."""
         special = set(self.all_special_ids)
-        return [int(i in special) for i in ids]
+        row = ids if already_has_special_tokens else self.build_inputs_with_special_tokens(ids)
+        return [int(i in special) for i in row]
 
     def add_tokens(self, tokens: str | AddedToken | Sequence[str | AddedToken], special_tokens: bool = False) -> int:
         """Add tokens that are always kept whole, and return how many were new; then resize the model's embeddings."""
         tokens = [tokens] if isinstance(tokens, (str, AddedToken)) else list(tokens)
         backend = self.backend_tokenizer
-        new = backend.add_special_tokens(tokens) if special_tokens else backend.add_tokens(tokens)
-        self._added = self._added_tokens()
-        return new
+        return backend.add_special_tokens(tokens) if special_tokens else backend.add_tokens(tokens)
 
-    def _added_tokens(self) -> list[AddedToken]:
+    @property
+    def _added(self) -> list[AddedToken]:
         return [token for _, token in sorted(self.backend_tokenizer.get_added_tokens_decoder().items())]
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
@@ -172,10 +161,7 @@ class Vocabulary:
         for name, text in texts.items():
             partial = folder / f".{name}.{os.getpid()}.partial"
             try:
-                with partial.open("w", encoding="utf-8") as file:
-                    file.write(text)
-                    file.flush()
-                    os.fsync(file.fileno())
+                partial.write_text(text, encoding="utf-8")
                 os.replace(partial, folder / name)
             finally:
                 partial.unlink(missing_ok=True)
@@ -190,6 +176,23 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path} holds a JSON {type(found).__name__}, not an object; save or download it again")
     return found
+
+
+def complete(settings: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
+    """`settings`, and those of `names` and `DEFAULTS` for what is not given.
+
+    None counts as not given, and so does 1e30, which transformers writes for a `model_max_length` that nobody set.
+    Raises TypeError for an unknown name, ValueError for a value of another type.
+    """
+    defaults = {**DEFAULTS, **names}
+    if unknown := settings.keys() - defaults.keys():
+        raise TypeError(f"no setting {', '.join(sorted(unknown))}; there are {', '.join(defaults)}")
+    given = {name: value for name, value in settings.items() if value not in (None, 1e30)}
+    for name, value in given.items():
+        kind = bool if name in PIPELINE else str if name in NAMED else type(DEFAULTS[name])
+        if not isinstance(value, kind):
+            raise ValueError(f"{name}={value!r} must be of type {kind.__name__}")
+    return {**defaults, **given}
 
 
 def wordpiece(file: Path, settings: Mapping[str, Any]) -> Tokenizer:

@@ -54,7 +54,7 @@ FAULTS = [
     ("checkpoint", '".weight", key)', '".bias", key)'),
     ("saving", "os.replace(path, folder / name)", "path.unlink()"),
     ("saving", "tensor = tensor.clone()", "pass"),
-    ("pretrained", "data[:kept] = parameter[:kept]", "pass"),
+    ("pretrained", "data[: len(parameter)] = parameter[:size]", "pass"),
     ("pretrained", "model.eval()", "pass"),
     ("spiece", 'piece[-1] == "," and piece[-2].isdigit()', 'piece[-1] == ","'),
     ("spiece", "by_unit[piece[", "by_unit[piece + piece["),
@@ -62,7 +62,7 @@ FAULTS = [
     ("vocabulary", "skip_special_tokens=skip_special_tokens)", "skip_special_tokens=False)"),
     ("encoding", '"special_tokens_mask": 1', '"special_tokens_mask": 0'),
     ("encoding", "-(-width // multiple) * multiple", "width // multiple * multiple"),
-    ("tokenizer", "if certain(row) and", "if True or certain(row) and"),
+    ("tokenizer", "if not certain(e.ids) or", "if False and not certain(e.ids) or"),
     ("tokenizer", '"direction": self.truncation_side', '"direction": "right"'),
 ]
 

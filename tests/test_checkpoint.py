@@ -14,7 +14,7 @@ from conftest import SHARED
 from safetensors.torch import load_file, save_file
 
 from albert_torch import AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining, AlbertModel, CheckpointError
-from albert_torch.checkpoint import WEIGHT_FILES, fit, read_state_dict
+from albert_torch.checkpoint import WEIGHT_FILES, classes_filled, fit, read_state_dict
 from albert_torch.hub import Source
 
 CONFIG = {**SHARED, "num_hidden_layers": 2}
@@ -416,6 +416,25 @@ def test_a_class_of_ones_own(caplog):
     result = fit({"encoder.x": torch.ones(1)}, expected, model="Own", where="file", tied={})
     assert result.missing == ["regressor.weight"]
     assert "regressor.weight" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("parts", "architectures", "heads"),
+    [
+        ({"albert.pooler", "predictions", "sop_classifier"}, None, ["PreTraining", "MaskedLM"]),
+        ({"albert.pooler", "predictions"}, ["AlbertForPreTraining"], ["MaskedLM"]),
+        ({"predictions", "sop_classifier"}, None, ["MaskedLM"]),
+        ({"albert.pooler", "classifier"}, ["AlbertForMultipleChoice"], ["MultipleChoice"]),
+        ({"albert.pooler", "classifier"}, None, ["SequenceClassification"]),
+        ({"classifier"}, ["AlbertForTokenClassification"], ["TokenClassification"]),
+        ({"classifier"}, ["AlbertForMultipleChoice"], ["TokenClassification"]),
+        ({"qa_outputs"}, None, ["QuestionAnswering"]),
+        (set(), ["AlbertForMaskedLM"], []),
+    ],
+)
+def test_the_classes_that_a_checkpoint_fills(parts, architectures, heads):
+    """Kills: a head compared, or named in a config, on weights that the files do not hold."""
+    assert classes_filled(parts, architectures) == [*(f"AlbertFor{head}" for head in heads), "AlbertModel"]
 
 
 # ---- any damage at all ----

@@ -3,6 +3,7 @@
 import re
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -202,7 +203,7 @@ def test_the_hub_cannot_be_reached(asked, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
 def test_offline(how, asked, tmp_path, monkeypatch):
-    """Kills: a request in offline mode; a full cache that is refused; a partial one that does not say what it lacks."""
+    """Kills: a request in offline mode, or one forgotten; a full cache refused; a partial one that does not say so."""
     Source("org/model", cache_dir=tmp_path).get("config.json")
     asked.clear()
     if how == "environment":
@@ -212,6 +213,8 @@ def test_offline(how, asked, tmp_path, monkeypatch):
     assert source.find("pytorch_model.bin") is None, "never asked for: the cache is all there is"
     with pytest.raises(FileNotFoundError, match=r"the cache of org/model holds no pytorch_model.bin, and this"):
         source.get("pytorch_model.bin")
+    with pytest.raises(FileNotFoundError, match=r"could not fetch config.json of org/model: .*force_download=True"):
+        replace(source, force_download=True).find("config.json")
     other = Source("org/other", cache_dir=tmp_path, local_files_only=how == "argument")
     with pytest.raises(FileNotFoundError, match=rf"org/other is not in the cache {re.escape(str(tmp_path))}.*run once"):
         other.find("config.json")

@@ -334,6 +334,9 @@ def test_questions_and_switches():
     assert not model.is_gradient_checkpointing
     with pytest.raises(ValueError, match="non-reentrant here"):
         model.gradient_checkpointing_enable({"use_reentrant": True})
+    with pytest.raises(ValueError, match=r"preserve_rng_state=False: .*; leave preserve_rng_state out"):
+        model.gradient_checkpointing_enable({"preserve_rng_state": False})
+    assert not model.is_gradient_checkpointing
 
 
 def test_input_require_grads():

@@ -152,6 +152,8 @@ def test_from_json_gives_back_the_model(small: bytes) -> None:
         (lambda data: b"version https://git-lfs.github.com/spec/v1\n", "no SentencePiece unigram model"),
         (lambda data: b"\x08\x05" + data, "no SentencePiece unigram model"),
         (lambda data: data + b"\x0a\x07\x0a\x05[CLS]", "occurs twice"),
+        (lambda data: data + b"\x0a\x02\x0a\x00", "piece 90 is empty or its score is no number"),
+        (lambda data: data + b"\x1a\x06\x12\x04\xff\xff\xff\xff", "no SentencePiece unigram model: .*charsmap"),
         (lambda data: data + b"\x0a\x04\x0a\x02\xff\xfe", "no SentencePiece unigram model"),
     ],
 )

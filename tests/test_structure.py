@@ -54,6 +54,16 @@ def test_imports_run_one_way(name: str) -> None:
     assert ours == {other for other in ALLOWED[name].split() if other in ours}
 
 
+@pytest.mark.parametrize("package", ["parity", "inference", "training"])
+def test_packages_stand_on_the_core_and_not_on_each_other(package: str) -> None:
+    """Kills: a trainer that needs the fast path, a core module that needs any of them."""
+    for path in (PACKAGE / package).glob("*.py"):
+        ours = {module.split(".")[1] for module in imports(path) if module.startswith("albert_torch.")}
+        assert ours <= {*ALLOWED, package}, path
+    for name in ALLOWED:
+        assert f"albert_torch.{package}" not in imports(PACKAGE / f"{name}.py")
+
+
 def test_nothing_imports_the_command_line_and_optional_packages_stay_optional() -> None:
     """Kills: an optional package that the package cannot do without."""
     for path in FILES:

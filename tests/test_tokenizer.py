@@ -147,8 +147,8 @@ def test_call_equals_transformers_over_the_grid(tokenizer: AlbertTokenizer, refe
     calls = [(call, False) for call in calls] + [((words,), True), ((words[0],), True), ((words, words[::-1]), True)]
     grid = list(
         itertools.product(
-            calls, (False, True, "max_length"), (None, True, "only_first", "only_second", False), (None, 12, 16),
-            (0, 3), (None, 8), (None, "left"), (False, True), (False, True), (True, False),
+            calls, (False, True, "max_length", "do_not_pad"), (None, True, "only_first", "only_second", False),
+            (None, 12, 16), (0, 3), (None, 8), (None, "left"), (False, True), (False, True), (True, False),
         )
     )  # fmt: skip
     random.seed(3)
@@ -194,6 +194,15 @@ def test_truncation_side_and_char_to_token(tokenizer: AlbertTokenizer, reference
         assert found == [theirs.char_to_token(1, i, sequence) for i in range(length)]
     assert ours.token_to_chars(1, 2) == tuple(theirs.token_to_chars(1, 2))
     assert ours.word_to_tokens(1, 1) == tuple(theirs.word_to_tokens(1, 1))
+
+
+def test_words_may_be_tuples(tokenizer: AlbertTokenizer) -> None:
+    """Kills: a tuple of two words taken for a pair."""
+    lists = [["the", "cat"], ["a", "mat"]]
+    rows = tokenizer(lists, is_split_into_words=True, max_length=3).input_ids
+    assert tokenizer([tuple(words) for words in lists], is_split_into_words=True, max_length=3).input_ids == rows
+    assert tokenizer(tuple(lists[0]), is_split_into_words=True, max_length=3).input_ids == rows[0]
+    assert tokenizer([tuple(lists)], is_split_into_words=True).sequence_ids().count(1) > 0
 
 
 def test_exact_rows_keep_words_offsets_and_special_tokens(tokenizer: AlbertTokenizer) -> None:
@@ -273,6 +282,7 @@ def test_special_tokens_and_vocabulary_equal_transformers(tokenizer: AlbertToken
     assert tokenizer.get_special_tokens_mask(ids) == reference.get_special_tokens_mask(
         ids, already_has_special_tokens=True
     )
+    assert tokenizer.get_special_tokens_mask([7, 3], already_has_special_tokens=False) == [1, 0, 1, 1]
 
 
 def test_pad_equals_transformers_and_collates(tokenizer: AlbertTokenizer, reference: Any) -> None:
@@ -398,6 +408,24 @@ def test_settings_come_from_the_config_and_overrides_win(model_file: Path, tmp_p
         AlbertTokenizer.from_pretrained(tmp_path, do_lowercase=True)
 
 
+def test_what_transformers_writes_for_not_set_is_not_set(model_file: Path, tmp_path: Path) -> None:
+    """Kills: truncation to 1e30 tokens, which the Rust library cannot take; a special token that is None."""
+    (tmp_path / "spiece.model").write_bytes(model_file.read_bytes())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": int(1e30), "pad_token": None}))
+    tokenizer = AlbertTokenizer.from_pretrained(tmp_path)
+    assert (tokenizer.model_max_length, tokenizer.pad_token) == (512, "<pad>")
+    assert len(tokenizer("a " * 600, truncation=True).input_ids) == 512
+
+
+def test_tokens_of_an_older_save_keep_their_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Kills: a special token that the vocabulary lacks, added before those that have an id already."""
+    (tmp_path / "spiece.model").write_bytes(train(control_symbols=["[CLS]", "[SEP]"]))
+    (tmp_path / "added_tokens.json").write_text('{"<a>": 90}')
+    tokenizer = AlbertTokenizer.from_pretrained(tmp_path)
+    assert tokenizer.convert_tokens_to_ids(["<a>", "[MASK]"]) == [90, 91]
+    assert "the vocabulary has no [MASK]: added at its end" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("call", "options", "error", "message"),
     [
@@ -448,6 +476,8 @@ def test_bad_input_is_refused(
         ("tokenizer.json", "{}", "is JSON but no tokenizer"),
         ("tokenizer.json", '{"model": {"type": "Unigram", "vocab": 3}}', "is JSON but no tokenizer"),
         ("tokenizer_config.json", "{", "tokenizer_config.json is no JSON"),
+        ("tokenizer_config.json", '{"do_lower_case": "yes"}', "do_lower_case='yes' must be of type bool"),
+        ("tokenizer_config.json", '{"cls_token": 3}', "cls_token=3 must be of type str"),
         ("spiece.model", "", r"spiece.model \(0 bytes\) is no SentencePiece unigram model"),
         ("vocab.txt", "", r"is no WordPiece vocabulary: no line of 1 is '\[UNK\]'"),
     ],
@@ -459,6 +489,30 @@ def test_bad_files_are_refused(tmp_path: Path, name: str, content: str, message:
         (tmp_path / "vocab.txt").write_text("[UNK]")
     with pytest.raises(ValueError, match=message):
         AlbertTokenizer.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "tokenizer_config.json"])
+def test_every_damaged_json_is_read_or_refused(model_file: Path, tmp_path: Path, name: str) -> None:
+    """Kills: KeyError, TypeError or the Rust library's plain Exception for a value of another type, or none."""
+    AlbertTokenizer.from_pretrained(model_file).save_pretrained(tmp_path)
+    whole = (tmp_path / name).read_text()
+    random.seed(4)
+    refused = 0
+    for _ in range(120):
+        damaged = json.loads(whole)
+        inner = damaged
+        while True:
+            key = random.choice(list(inner) if isinstance(inner, dict) else range(len(inner)))
+            if not isinstance(inner[key], (dict, list)) or not inner[key] or random.random() < 0.2:
+                break
+            inner = inner[key]
+        inner[key] = random.choice([None, 3, -1, 0.5, True, "x", [], {}, float("inf")])
+        (tmp_path / name).write_text(json.dumps(damaged))
+        try:
+            AlbertTokenizer.from_pretrained(tmp_path)
+        except ValueError:
+            refused += 1
+    assert 10 < refused < 120
 
 
 def test_an_empty_directory_and_ids_out_of_range_are_refused(model_file: Path, tmp_path: Path) -> None:

@@ -7,13 +7,13 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from albert_torch.checkpoint import by_canonical_name, part_of, read_state_dict
+from albert_torch.checkpoint import by_canonical_name, classes_filled, part_of, read_state_dict
 from albert_torch.config import AlbertConfig
 from albert_torch.hub import Source
 from albert_torch.parity.compare import (
@@ -28,7 +28,7 @@ from albert_torch.parity.compare import (
     compare_weights,
     observe,
 )
-from albert_torch.parity.inputs import HEADS, SHAPES, TEXTS, batches, fillable, generate, random_rows
+from albert_torch.parity.inputs import HEADS, SHAPES, TEXTS, batches, generate, random_rows
 from albert_torch.parity.report import Case, Report
 from albert_torch.tokenizer import AlbertTokenizer
 
@@ -47,7 +47,8 @@ class _Job:
     label: str
     head: str
     rows: list[Row]
-    place: dict[str, Any]  # the arguments of from_pretrained, on both sides
+    name: str
+    arguments: Mapping[str, Any]  # of from_pretrained, on both sides
     values: Mapping[str, Any] | None = None  # the config of a checkpoint that has yet to be made
 
 
@@ -86,7 +87,7 @@ def check(
         with tempfile.TemporaryDirectory() as folder:
             if job.values is not None:
                 generate(job.head, job.values, folder, seed)
-                job.place["name_or_dir"] = folder
+                job = replace(job, name=folder)
             report.cases += _cases(job, dtypes, backends, tolerances or {}, seed)
     report.seconds = time.perf_counter() - begin
     return report
@@ -96,8 +97,8 @@ def _cases(
     job: _Job, dtypes: Sequence[str], backends: Sequence[str], tolerances: Mapping[str, float], seed: int
 ) -> Iterator[Case]:
     """The weights, then each dtype and backend. In every dtype both sides start from the numbers in the files."""
-    ours: Any = HEADS[job.head].from_pretrained(**job.place)
-    theirs = {name: _reference(job.head, {**job.place, "attn_implementation": name}) for name in ("eager", "sdpa")}
+    ours: Any = HEADS[job.head].from_pretrained(job.name, **job.arguments)
+    theirs = {attention: _reference(job, attention) for attention in ("eager", "sdpa")}
     yield Case(job.label, job.head, "", "", compare_weights(ours, theirs["eager"]))
     worst: dict[tuple[str, str], dict[Place, Measurement]] = {(d, b): {} for d in dtypes for b in backends}
     exact = copy.deepcopy(theirs["eager"]).double()
@@ -137,21 +138,16 @@ def _transformers() -> Any:
     return transformers
 
 
-def _reference(head: str, place: Mapping[str, Any]) -> Any:
-    transformers = _transformers()
-    arguments = {name: value for name, value in place.items() if name != "name_or_dir"}
-    kind = getattr(transformers, "AlbertModel" if head == "Model" else f"AlbertFor{head}")
+def _reference(job: _Job, attention: str) -> Any:
+    kind = getattr(_transformers(), HEADS[job.head].__name__)
+    options = {"attn_implementation": attention, "output_loading_info": True}
     try:
-        model, info = kind.from_pretrained(os.fspath(place["name_or_dir"]), output_loading_info=True, **arguments)
+        model, info = kind.from_pretrained(job.name, **job.arguments, **options)
     except Exception as error:  # it raises nearly anything
         reason = " ".join([f"{type(error).__name__}:", *str(error).split()])[:200]
-        raise ValueError(
-            f"transformers cannot load {place['name_or_dir']} as {kind.__name__} ({reason}); {CURE}"
-        ) from error
+        raise ValueError(f"transformers cannot load {job.name} as {kind.__name__} ({reason}); {CURE}") from error
     if missing := sorted(info["missing_keys"]):
-        raise ValueError(
-            f"transformers finds no {', '.join(missing[:3])} in {place['name_or_dir']}, all found here; {CURE}"
-        )
+        raise ValueError(f"transformers finds no {', '.join(missing[:3])} in {job.name}, all found here; {CURE}")
     return model.eval()
 
 
@@ -165,7 +161,7 @@ def _generated(
         raise ValueError("generated checkpoints have no tokenizer: give a checkpoint that has, or leave out --text")
     report.notes.append("inputs: random ids, padded rows of two segments (generated checkpoints have no tokenizer)")
     return [
-        _Job(label, head, random_rows(AlbertConfig(**values), seed), {}, values)
+        _Job(label, head, random_rows(AlbertConfig(**values), seed), "", {}, values)
         for label, values in SHAPES.items()
         for head in heads or HEADS
     ]
@@ -174,55 +170,59 @@ def _generated(
 def _given(
     source: Source, heads: Sequence[str] | None, text: str | os.PathLike[str] | None, seed: int, report: Report
 ) -> list[_Job]:
-    place = {name: value for name, value in asdict(source).items() if value}
-    config = AlbertConfig.from_pretrained(**place)
+    name, arguments = os.fspath(source.name_or_dir), {key: value for key, value in asdict(source).items() if value}
+    del arguments["name_or_dir"]
+    config = AlbertConfig.from_pretrained(name, **arguments)
     raw, path = read_state_dict(source)
-    parts = {part_of(name) for name in by_canonical_name(raw, str(path))}
-    can = fillable(parts, config.architectures)
+    parts = {part_of(key) for key in by_canonical_name(raw, str(path))}
+    filled = classes_filled(parts, config.architectures)
+    can = [head for head, kind in HEADS.items() if kind.__name__ in filled]
     if lacking := [head for head in heads or () if head not in can]:
         raise ValueError(f"{source} does not fill {', '.join(lacking)}; it fills {', '.join(can)}")
-    if "albert.pooler" not in parts:
+    pooler = "albert.pooler" in parts
+    if not pooler:
         report.notes.append("pooled: left out, the checkpoint has no pooler")
-    rows = _rows(source, place, config, text, seed, report)
-    bare = {**place, "add_pooling_layer": "albert.pooler" in parts}
-    return [_Job(str(source), head, rows, bare if head == "Model" else dict(place)) for head in heads or can]
+    rows = _rows(source, arguments, config, text, seed, report)
+    bare = {**arguments, "add_pooling_layer": pooler}
+    return [_Job(str(source), head, rows, name, bare if head == "Model" else arguments) for head in heads or can]
 
 
 def _rows(
     source: Source,
-    place: dict[str, Any],
+    arguments: Mapping[str, Any],
     config: AlbertConfig,
     text: str | os.PathLike[str] | None,
     seed: int,
     report: Report,
 ) -> list[Row]:
     """The texts' ids, compared with transformers' where a tokenizer.json says the same to both; or random ids."""
-    spec = source.find("tokenizer.json")
-    if spec is None and source.find("spiece.model") is None and source.find("vocab.txt") is None:
+    kinds = [name for name in ("tokenizer.json", "spiece.model", "vocab.txt") if source.find(name) is not None]
+    if not kinds:
         if text is not None:
             raise ValueError(f"{source} has no tokenizer to read {os.fspath(text)} with: leave out --text")
         report.notes.append("inputs: random ids, padded rows of two segments (the checkpoint has no tokenizer)")
         return random_rows(config, seed)
     texts = TEXTS if text is None else _texts(Path(text))
-    limit: dict[str, Any] = {"truncation": True, "max_length": config.max_position_embeddings}
-    tokenizer = AlbertTokenizer.from_pretrained(**place)
-    encoded = [tokenizer(first, second, **limit) for first, second in texts]
-    rows = [(row["input_ids"], row["token_type_ids"]) for row in encoded]
+
+    def encode(tokenizer: Any) -> list[Row]:
+        limit = {"truncation": True, "max_length": config.max_position_embeddings}
+        encoded = [tokenizer(*pair, return_token_type_ids=True, **limit) for pair in texts]
+        return [(one["input_ids"], one["token_type_ids"]) for one in encoded]
+
+    name = os.fspath(source.name_or_dir)
+    rows = encode(AlbertTokenizer.from_pretrained(name, **arguments))
     report.notes.append(f"inputs: {len(texts)} texts, {sum(len(ids) for ids, _ in rows)} tokens")
-    if spec is None:
+    if kinds[0] == "tokenizer.json":
+        theirs = encode(_transformers().AutoTokenizer.from_pretrained(name, **arguments))
+        report.cases.append(Case(str(source), "tokens", "", "", compare_ids(rows, theirs)))
+    else:
         report.notes.append("tokens: not compared: without a tokenizer.json transformers 5 departs from Google's ids")
-        return rows
-    arguments = {name: value for name, value in place.items() if name != "name_or_dir"}
-    theirs = _transformers().AutoTokenizer.from_pretrained(os.fspath(source.name_or_dir), **arguments)
-    others = [theirs(first, second, return_token_type_ids=True, **limit) for first, second in texts]
-    other_rows = [(row["input_ids"], row["token_type_ids"]) for row in others]
-    report.cases.append(Case(str(source), "tokens", "", "", compare_ids(rows, other_rows)))
     return rows
 
 
 def _texts(path: Path) -> list[tuple[str, str | None]]:
     """One text a line, a tab between the two of a pair; empty lines are skipped."""
-    lines = [line.partition("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.partition("\t") for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
     if not lines:
         raise ValueError(f"{path} holds no text: write one a line")
     return [(first, second if tab else None) for first, tab, second in lines]

@@ -69,22 +69,18 @@ def observe(model: nn.Module, batch: Mapping[str, Tensor], *, attentions: bool =
     """
     dtype = next(model.parameters()).dtype
     batch = {name: value.to(dtype) if value.is_floating_point() else value for name, value in batch.items()}
-    pooled: list[Tensor | None] = []
     backbone: Any = model.base_model
-    hook = backbone.register_forward_hook(lambda _, inputs, output: pooled.append(output.get("pooler_output")))
-    model.zero_grad(set_to_none=True)
-    try:
-        output = model(**batch, output_hidden_states=True, output_attentions=attentions, return_dict=True)
-    finally:
-        hook.remove()
-    results = {k: v for k, v in output.items() if k not in ("hidden_states", "attentions", "pooler_output")}
-    if pooled[0] is not None:
-        results["pooler_output"] = pooled[0]
+    within: dict[str, Any] = {}  # what the backbone gives: transformers' heads keep the pooled output to themselves
+    hook = backbone.register_forward_hook(lambda module, inputs, output: within.update(output))
+    output = model(**batch, output_hidden_states=True, output_attentions=attentions, return_dict=True)
+    hook.remove()
+    results = {name: x for name, x in {**within, **output}.items() if isinstance(x, Tensor)}
     objective: Any = results["loss"] if "loss" in results else _projection(results.values(), _real(batch))
+    model.zero_grad(set_to_none=True)
     objective.backward()
-    observed: Observed = {}
     layers = backbone.config.num_hidden_layers
     runs = max(1, (len(output.hidden_states) - 1) // layers)  # transformers keeps a state for each inner layer
+    observed: Observed = {}
     for layer, states in enumerate(output.hidden_states[::runs]):
         observed[Place("hidden", f"hidden {layer}/{layers}", layer)] = states.detach()
     for layer, probabilities in enumerate(output.attentions if attentions else (), 1):
@@ -154,15 +150,12 @@ def compare(ours: Observed, theirs: Observed, *, tolerance: float, truth: Observ
 
 def compare_weights(ours: nn.Module, theirs: nn.Module) -> list[Measurement]:
     """Whether both state dicts have the same keys in the same order, the same shapes and the same values."""
-    mine, other = ours.state_dict(), theirs.state_dict()
+    mine, others = ours.state_dict(), theirs.state_dict()
     measurements = []
-    for key, other_key in zip_longest(mine, other):
-        if key == other_key:
-            error = difference(mine[key], other[key])
-            measurements.append(Measurement(Place("weights", key), error, _largest(other[key]), 0.0))
-        else:
-            name = f"{key or 'nothing'} where transformers has {other_key or 'nothing'}"
-            measurements.append(Measurement(Place("weights", name), math.inf, 0.0, 0.0))
+    for key, other in zip_longest(mine, others):
+        name = key if key == other else f"{key or 'nothing'} where transformers has {other or 'nothing'}"
+        error = difference(mine[key], others[key]) if key == other else math.inf
+        measurements.append(Measurement(Place("weights", name), error, _largest(others.get(other)), 0.0))
     return measurements
 
 
@@ -170,9 +163,8 @@ def compare_ids(ours: Sequence[Row], theirs: Sequence[Row]) -> list[Measurement]
     """Text by text, how many token ids and segments differ; none may."""
     measurements = []
     for number, (mine, other) in enumerate(zip(ours, theirs, strict=True), 1):
-        pairs = [pair for a, b in zip(mine, other, strict=True) for pair in zip_longest(a, b)]
-        wrong = sum(a != b for a, b in pairs)
-        measurements.append(Measurement(Place("tokens", f"text {number}"), float(wrong), float(len(other[0])), 0.0))
+        wrong = sum(a != b for ours, theirs in zip(mine, other, strict=True) for a, b in zip_longest(ours, theirs))
+        measurements.append(Measurement(Place("tokens", f"text {number}"), wrong, len(other[0]), 0.0))
     return measurements
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -51,20 +51,6 @@ TEXTS: tuple[tuple[str, str | None], ...] = (
 )
 LENGTHS = (16, 11, 4, 1)
 BATCH_ROWS = 4
-
-
-def fillable(parts: Set[str], architectures: Sequence[str] | None) -> list[str]:
-    """The heads that a checkpoint with these parts (see `checkpoint.part_of`) fills wholly, the bare model first."""
-    pooler, named = "albert.pooler" in parts, {name.removeprefix("AlbertFor") for name in architectures or ()}
-    found = {"Model"}
-    if "predictions" in parts:
-        found |= {"MaskedLM", "PreTraining"} if pooler and "sop_classifier" in parts else {"MaskedLM"}
-    if "qa_outputs" in parts:
-        found.add("QuestionAnswering")
-    if "classifier" in parts:  # three classes have one of this name; only the config tells which
-        named &= {"SequenceClassification", "MultipleChoice"} if pooler else {"TokenClassification"}
-        found |= named or {"SequenceClassification" if pooler else "TokenClassification"}
-    return [head for head in HEADS if head in found]
 
 
 def random_rows(config: AlbertConfig, seed: int) -> list[Row]:
@@ -130,8 +116,7 @@ def generate(head: str, values: Mapping[str, Any], directory: str | os.PathLike[
     """Write a checkpoint with transformers, every parameter drawn at random: biases and LayerNorms too."""
     import transformers
 
-    name = "AlbertModel" if head == "Model" else f"AlbertFor{head}"
-    model = getattr(transformers, name)(transformers.AlbertConfig(**values))
+    model = getattr(transformers, HEADS[head].__name__)(transformers.AlbertConfig(**values))
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for key, parameter in model.named_parameters():

@@ -64,6 +64,11 @@ class Report:
         """Whether every case is equal."""
         return all(case.equal for case in self.cases)
 
+    def by_checkpoint(self) -> dict[str, list[Case]]:
+        """The cases of each checkpoint."""
+        names = dict.fromkeys(case.checkpoint for case in self.cases)
+        return {name: [case for case in self.cases if case.checkpoint == name] for name in names}
+
 
 def environment() -> dict[str, str | int]:
     """The versions and the machine that a report holds for."""
@@ -86,15 +91,19 @@ def _cpu() -> str:
 def table(report: Report) -> str:
     """At most 100 columns: a row for each head and dtype, the worst of its backends, and a verdict at the end."""
     lines = []
-    for checkpoint in dict.fromkeys(case.checkpoint for case in report.cases):
-        lines += [checkpoint, *_facts(report, checkpoint), f"{'head':22} {'dtype':8}"
-                  + "".join(f"{what:>8}" for what in QUANTITIES) + " worst        verdict"]  # fmt: skip
-        for cases in _groups(report, checkpoint):
-            worst = _worst(cases)
-            errors = "".join(f"{number(_error(cases, what)):>8}" for what in QUANTITIES)
-            place = worst.place.name if worst.place.layer is not None else worst.place.what
-            verdict = "equal" if all(case.equal for case in cases) else "DIFFERS"
-            lines.append(f"{cases[0].head:22} {cases[0].dtype:8}{errors} {place:12} {verdict}")
+    titles = f"{'head':22} {'dtype':8}" + "".join(f"{what:>8}" for what in QUANTITIES) + " worst        verdict"
+    for checkpoint, cases in report.by_checkpoint().items():
+        lines += [checkpoint, *_facts(cases), titles]
+        rows: dict[tuple[str, str], list[Measurement]] = {}
+        for case in cases:
+            if case.dtype:
+                rows.setdefault((case.head, case.dtype), []).extend(case.measurements)
+        for (head, dtype), measurements in rows.items():
+            row = Case(checkpoint, head, dtype, "", measurements)
+            errors = "".join(f"{number(row.error(what)):>8}" for what in QUANTITIES)
+            place, verdict = row.worst.place, "equal" if row.equal else "DIFFERS"
+            worst = place.what if place.layer is None else place.name
+            lines.append(f"{head:22} {dtype:8}{errors} {worst:12} {verdict}")
         lines.append("")
     return "\n".join([*lines, *report.notes, *details(report), verdict_line(report)])
 
@@ -109,8 +118,8 @@ def verdict_line(report: Report) -> str:
 
 def details(report: Report) -> list[str]:
     """Of each case that differs the first place, in the order of the forward pass, and the worst; or the nearest."""
-    wrong = [case for case in report.cases if not case.equal]
     lines = []
+    wrong = [case for case in report.cases if not case.equal]
     for case in wrong[:10]:
         lines.append(" ".join(filter(None, ("differs:", case.checkpoint, case.head, case.dtype, case.backend))))
         first = next(one for one in case.measurements if not one.ok)
@@ -121,18 +130,17 @@ def details(report: Report) -> list[str]:
     if len(wrong) > 10:
         lines.append(f"and {len(wrong) - 10} more")
     for dtype in dict.fromkeys(case.dtype for case in report.cases):
-        both = [(one.ours_to_float64, one.theirs_to_float64) for case in report.cases if case.dtype == dtype
-                for one in case.measurements if one.place.what == "hidden"]  # fmt: skip
-        if both and None not in both[0]:
-            ours, theirs = (number(max(side[i] or 0.0 for side in both)) for i in (0, 1))
-            lines.append(f"{dtype}, hidden states against float64: here {ours}, transformers {theirs}")
+        hidden = [one for case in report.cases if case.dtype == dtype for one in _hidden(case)]
+        ours = [one.ours_to_float64 for one in hidden if one.ours_to_float64 is not None]
+        theirs = [one.theirs_to_float64 for one in hidden if one.theirs_to_float64 is not None]
+        if ours and theirs:
+            both = f"here {number(max(ours))}, transformers {number(max(theirs))}"
+            lines.append(f"{dtype}, hidden states against float64: {both}")
     if not wrong:
         case = max((case for case in report.cases if case.dtype), key=lambda case: case.worst.excess)
-        place = case.worst.place
+        allowed, place = f"{case.worst.excess:.0%} of what is allowed", case.worst.place
         where = place.name if place.layer is not None else f"{place.what} {'.'.join(place.name.split('.')[-2:])}"
-        lines.append(
-            f"nearest: {case.worst.excess:.0%} of what is allowed, {case.head} {case.dtype} {case.backend} {where}"
-        )
+        lines.append(f"nearest: {allowed}, {case.head} {case.dtype} {case.backend} {where}")
     return lines
 
 
@@ -143,37 +151,18 @@ def number(value: float | None) -> str:
     return f"{value:.1e}" if value and math.isfinite(value) else f"{value:g}"
 
 
-def _facts(report: Report, checkpoint: str) -> list[str]:
+def _facts(cases: list[Case]) -> list[str]:
     """A line on the token ids and one on the weights."""
     lines = []
-    facts = {
-        "tokens   ids and segments of {} texts": True,
-        "weights  keys, order, shapes and values of {} tensors": False,
-    }
-    for fact, tokens in facts.items():
-        cases = [case for case in report.cases if case.checkpoint == checkpoint and not case.dtype]
-        if cases := [case for case in cases if (case.head == "tokens") == tokens]:
-            count = sum(len(case.measurements) for case in cases)
-            verdict = "equal" if all(case.equal for case in cases) else "DIFFER"
-            lines.append(f"{fact.format(count)}: {verdict}")
+    for what, fact in (("tokens", "ids and segments of {} texts"),
+                       ("weights", "keys, order, shapes and values of {} tensors")):  # fmt: skip
+        if oks := [one.ok for case in cases for one in case.measurements if one.place.what == what]:
+            lines.append(f"{what:8} {fact.format(len(oks))}: {'equal' if all(oks) else 'DIFFER'}")
     return lines
 
 
-def _groups(report: Report, checkpoint: str) -> list[list[Case]]:
-    """The cases of each head and dtype: its backends."""
-    groups: dict[tuple[str, str], list[Case]] = {}
-    for case in report.cases:
-        if case.checkpoint == checkpoint and case.dtype:
-            groups.setdefault((case.head, case.dtype), []).append(case)
-    return list(groups.values())
-
-
-def _worst(cases: Iterable[Case]) -> Measurement:
-    return max((case.worst for case in cases), key=lambda one: one.excess)
-
-
-def _error(cases: Iterable[Case], what: str) -> float | None:
-    return max((error for case in cases if (error := case.error(what)) is not None), default=None)
+def _hidden(case: Case) -> list[Measurement]:
+    return [one for one in case.measurements if one.place.what == "hidden" and one.place.layer is not None]
 
 
 # ---- JSON ----
@@ -185,9 +174,8 @@ def to_json(report: Report, command: str) -> str:
     for case in report.cases:
         about = {"checkpoint": case.checkpoint, "head": case.head, "dtype": case.dtype, "backend": case.backend}
         for one in case.measurements:
-            numbers = {"error": one.error, "scale": one.scale, "tolerance": one.tolerance,
-                       "ours_to_float64": one.ours_to_float64, "theirs_to_float64": one.theirs_to_float64}  # fmt: skip
-            finite = {k: v if v is not None and math.isfinite(v) else None for k, v in numbers.items()}
+            numbers = {name: value for name, value in vars(one).items() if name != "place"}
+            finite = {name: x if x is not None and math.isfinite(x) else None for name, x in numbers.items()}
             rows.append({**about, **one.place._asdict(), **finite, "ok": one.ok})
     content = {"equal": report.equal, "verdict": verdict_line(report), "command": command, "seconds": report.seconds,
                "environment": environment(), "criteria": [*CRITERIA, SCALE], "notes": report.notes,
@@ -214,25 +202,24 @@ def to_html(report: Report, command: str) -> str:
     """One page that needs no other file: verdict, plots of error by layer, a row for each head, dtype and backend."""
     verdict = "equal" if report.equal else "different"
     parts = [
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>Parity: {verdict}</title><style>{_STYLE}</style>",
         f"<h1 class={verdict}>{html.escape(verdict_line(report))}</h1>",
         f"<p><code>{html.escape(command)}</code></p>",
+        f"<pre>{html.escape(chr(10).join(details(report)))}</pre>",
     ]
-    parts.append(f"<pre>{html.escape(chr(10).join(details(report)))}</pre>")
-    for checkpoint in dict.fromkeys(case.checkpoint for case in report.cases):
-        parts.append(f"<h2>{html.escape(checkpoint)}</h2>")
-        parts.append("<p>" + "<br>".join(map(html.escape, _facts(report, checkpoint))) + "</p>")
-        cases = [case for case in report.cases if case.checkpoint == checkpoint and case.dtype]
-        parts.append(_plot(cases) + "<div class=wide><table>")
+    for checkpoint, cases in report.by_checkpoint().items():
+        compared = [case for case in cases if case.dtype]
+        parts.append(f"<h2>{html.escape(checkpoint)}</h2><p>{'<br>'.join(_facts(cases))}</p>{_plot(compared)}")
+        parts.append("<div class=wide><table>")
         parts.append(_row("th", ["head", "dtype", "backend", *QUANTITIES, "worst place"]))
-        for case in cases:
+        for case in compared:
             errors = [number(case.error(what)) for what in QUANTITIES]
             worst = f"{case.worst.place.name}: {case.worst.excess:.0%} of what is allowed"
             parts.append(_row("td", [case.head, case.dtype, case.backend, *errors, worst], not case.equal))
         parts.append("</table></div>")
     machine = " · ".join(f"{name} {value}" for name, value in environment().items())
     parts += [f"<p>{html.escape(line)}</p>" for line in (*report.notes, *CRITERIA, SCALE, machine)]
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>Parity: {verdict}</title><style>{_STYLE}</style>"
-    return head + "\n".join(parts) + "</html>\n"
+    return "\n".join(parts) + "</html>\n"
 
 
 def plotting() -> Any:
@@ -259,18 +246,18 @@ def _plot(cases: list[Case]) -> str:
     colours = dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), ink)
     with matplotlib.rc_context({**colours, "svg.fonttype": "none", "font.size": 9, "grid.alpha": 0.25}):
         dtypes = list(dict.fromkeys(case.dtype for case in cases))
+        backends = list(dict.fromkeys(case.backend for case in cases))
         figure = matplotlib.figure.Figure(figsize=(3.6 * len(dtypes), 2.8), layout="constrained")
         for axes, dtype in zip(figure.subplots(1, len(dtypes), squeeze=False)[0], dtypes, strict=True):
             allowed: dict[int, float] = {}
-            for style, backend in zip(("o-", "s--", "^:"), dict.fromkeys(case.backend for case in cases), strict=False):
+            for style, backend in zip(("o-", "s--", "^:"), backends, strict=False):
                 errors: dict[int, float] = {}
                 for case in (case for case in cases if (case.dtype, case.backend) == (dtype, backend)):
-                    for one in case.measurements:
-                        if one.place.what == "hidden" and (layer := one.place.layer) is not None:
-                            errors[layer] = max(one.error, errors.get(layer, 0.0))
-                            allowed[layer] = min(one.tolerance, allowed.get(layer, math.inf))
-                floor = 1e-7 * min(allowed.values(), default=1.0)
-                drawn = [max(error, floor) if math.isfinite(error) else math.nan for error in errors.values()]
+                    for layer, one in enumerate(_hidden(case)):
+                        errors[layer] = max(one.error, errors.get(layer, 0.0))
+                        allowed[layer] = min(one.tolerance, allowed.get(layer, math.inf))
+                floor = 1e-7 * min(allowed.values(), default=1.0)  # where a 0 is drawn
+                drawn = [max(error, floor) for error in errors.values()]
                 axes.plot(list(errors), drawn, style, label=backend, markersize=3.5, linewidth=1.2)
             axes.plot(list(allowed), list(allowed.values()), color="#d1242f", linewidth=1, label="allowed")
             axes.set(yscale="log", xlabel="layer", title=dtype)
