@@ -1,0 +1,53 @@
+"""The command line of fine-tuning: a recipe, and an option for each of its keys."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from dataclasses import fields
+
+from albert_torch.training.loop import Result
+from albert_torch.training.recipe import Recipe
+from albert_torch.training.runs import finetune, summary_text
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `albert-torch finetune`: every key of `Recipe` is one, with its own check."""
+    parser.add_argument("recipe", metavar="RECIPE.toml", help="such as configs/finetune/sst2.toml")
+    parser.add_argument("--out", required=True, metavar="DIR", help="where the model and the records go")
+    parser.add_argument("--resume", action="store_true", help="continue the run in DIR, bit for bit")
+    parser.add_argument("--scale", type=float, default=1.0, help="multiply steps and intervals, such as 0.01 for a try")
+    keys = parser.add_argument_group("keys of the recipe, in place of what the file says")
+    for key in fields(Recipe):
+        name, text = "--" + key.name.replace("_", "-"), key.metadata["help"].replace("%", "%%")
+        if key.default is True or key.default is False:
+            keys.add_argument(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
+        else:
+            keys.add_argument(name, default=argparse.SUPPRESS, metavar="X", help=text)
+
+
+def run(args: argparse.Namespace) -> list[str]:
+    """Train as the options say; lines to print.  Raises `ValueError`, `OSError` and `ImportError` with a sentence."""
+    first = os.environ.get("RANK", "0") == "0"  # of a launcher's processes one speaks
+    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    overrides = {key.name: vars(args)[key.name] for key in fields(Recipe) if key.name in vars(args)}
+    recipe = Recipe.load(args.recipe, **overrides)
+    if args.scale != 1.0:
+        recipe = recipe.scaled(args.scale)
+    results = finetune(recipe, args.out, resume=args.resume)
+    if not first:
+        return []
+    return [*map(_line, results), *([summary_text(results)] if len(results) > 1 else []), f"written to {args.out}"]
+
+
+def _line(result: Result) -> str:
+    ended = {"done": "finished", "early": "stopped early"}[result.ended] + f" after {result.step} updates"
+    best = (
+        f"best {result.metric} {result.best:.2f} at update {result.best_step}"
+        if result.best is not None
+        else "no dev split"
+    )
+    restarts = f"; {result.attempt} restarts" if result.attempt else ""
+    return f"{ended}, {best}{restarts}{'; collapsed to one class' if result.collapsed else ''}"

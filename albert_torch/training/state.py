@@ -1,0 +1,127 @@
+"""What a run must remember to continue bit for bit, in one file that is either the old one or the new one."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import Optimizer
+
+from albert_torch.training.recipe import Recipe
+
+FILE = "last.pt"
+# A resumed run may differ in these: they change neither an update nor the order of the data.
+FREE = {"log_steps", "save_steps", "seeds", "restarts", "test", "tensorboard", "parallel", "patience"}
+
+
+@dataclass
+class State:
+    """Where a run is. Data order and dropout are functions of the seed and `step`, so no random state is in it."""
+
+    recipe: dict[str, Any]
+    rows: int  # of the training split
+    attempt: int = 0
+    step: int = 0  # updates done
+    best: float | None = None
+    best_step: int = 0
+    best_scores: dict[str, float] = field(default_factory=dict)
+    stale: int = 0  # evaluations since the best one
+    recent: list[float] = field(default_factory=list)  # losses since the last evaluation
+    guessed: int = 0  # evaluations in a row at which the model only guessed
+    collapsed: bool = False
+    model: dict[str, Any] = field(default_factory=dict)
+    optimizer: dict[str, Any] = field(default_factory=dict)
+
+    def check(self, recipe: Recipe, rows: int) -> None:
+        """Raise `ValueError` that lists what differs from the run that wrote this."""
+        now = dataclasses.asdict(recipe)
+        differing = [
+            f"{name} was {self.recipe.get(name)!r}, is {now[name]!r}"
+            for name in now
+            if name not in FREE and self.recipe.get(name) != now[name]
+        ]
+        if self.rows != rows:
+            differing.append(f"the training split had {self.rows} rows, has {rows}")
+        if differing:
+            raise ValueError(
+                "cannot resume another run: " + "; ".join(differing) + ". Undo that, or use a new directory"
+            )
+
+
+def load(folder: Path) -> State | None:
+    """The state in a run's directory; None: there is none yet."""
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        return State(**torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch raises many kinds
+        raise ValueError(f"{path} is no checkpoint of a run ({error}); remove it to start anew") from error
+
+
+def save(state: State, folder: Path) -> None:
+    """Replace the state in a run's directory.  Raises `OSError` when the disk is full, with the old file as it was."""
+    values = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
+    write(folder / FILE, lambda path: torch.save(values, path))
+
+
+def write(path: Path, fill: Callable[[Path], object]) -> None:
+    """Fill a hidden file, sync it, and rename it to `path`: a killed process leaves the old file or the new one."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        fill(partial)
+        with partial.open("rb") as handle:
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        number = getattr(error, "errno", None) or errno.EIO
+        raise OSError(
+            number, f"could not save ({error}); the old file is as it was; free space and resume", str(path)
+        ) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def gather(model: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
+    """All weights and the optimizer's state; of a sharded model whole ones, on the CPU of the first process."""
+    if (sharding := _sharding(model)) is None:
+        return dict(unwrap(model).state_dict()), optimizer.state_dict()
+    options = sharding.StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights, moments = sharding.get_state_dict(model, optimizer, options=options)
+    return dict(weights), dict(moments)
+
+
+def restore(state: State, model: nn.Module, optimizer: Optimizer) -> None:
+    """Put a state's weights and moments back; whole ones are sharded as the model is."""
+    if (sharding := _sharding(model)) is None:
+        unwrap(model).load_state_dict(state.model)
+        optimizer.load_state_dict(state.optimizer)
+        return
+    options = sharding.StateDictOptions(full_state_dict=True)
+    sharding.set_state_dict(
+        model, optimizer, model_state_dict=state.model, optim_state_dict=state.optimizer, options=options
+    )
+
+
+def _sharding(model: nn.Module) -> Any:
+    """torch's functions for the state of a sharded model (they take half a second to import); None: it is not."""
+    if not torch.distributed.is_initialized():
+        return None
+    from torch.distributed.checkpoint import state_dict
+    from torch.distributed.fsdp import FSDPModule
+
+    return state_dict if isinstance(model, FSDPModule) else None
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside DDP."""
+    inner = getattr(model, "module", model)
+    assert isinstance(inner, nn.Module)
+    return inner

@@ -1,0 +1,11 @@
+"""Fine-tune by a recipe: the same options as `albert-torch finetune`.
+
+Under `torchrun` or `accelerate launch` it trains on several processes.
+"""
+
+import sys
+
+from albert_torch.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["finetune", *sys.argv[1:]]))

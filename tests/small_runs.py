@@ -1,0 +1,88 @@
+"""Fine-tuning in seconds: a vocabulary of words, a table whose labels can be learned, a recipe with a tiny model."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from albert_torch.training import Recipe
+from albert_torch.training.records import read
+
+WORDS = [f"w{i}" for i in range(30)] + ["good", "bad", "what", "cause", "because", "so", "."]
+SHAPE = {
+    "embedding_size": 10,
+    "hidden_size": 24,
+    "num_attention_heads": 4,
+    "intermediate_size": 36,
+    "num_hidden_layers": 3,
+    "max_position_embeddings": 64,
+    "initializer_range": 0.1,
+}
+
+
+def vocabulary(folder: Path) -> Path:
+    """A directory with a tokenizer for `WORDS`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
+    return folder
+
+
+def sentences(count: int, seed: int = 0) -> list[tuple[str, int]]:
+    """Texts of 1 to 12 words; the label is 1 when "good" is in it, 0 when "bad" is."""
+    draw = random.Random(seed)
+    rows = []
+    for _ in range(count):
+        words = [draw.choice(WORDS[:30]) for _ in range(draw.randint(0, 11))]
+        label = draw.randint(0, 1)
+        words.insert(draw.randint(0, len(words)), ("bad", "good")[label])
+        rows.append((" ".join(words), label))
+    return rows
+
+
+def table(folder: Path, **sizes: int) -> Path:
+    """TSV files of `sentences`: `train=40` writes train.tsv with 40 rows."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed, (name, count) in enumerate(sizes.items()):
+        lines = ["text\tlabel", *(f"{text}\t{label}" for text, label in sentences(count, seed))]
+        (folder / f"{name}.tsv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+def recipe(folder: Path, **changes: Any) -> Recipe:
+    """Twelve updates of classification, a checkpoint every four."""
+    values = {
+        "task": "classification",
+        "tokenizer": str(vocabulary(folder / "vocabulary")),
+        "data": str(table(folder / "data", train=43, dev=20)),
+        "shape": SHAPE,
+        "max_length": 16,
+        "batch_size": 8,
+        "steps": 12,
+        "warmup_steps": 2,
+        "learning_rate": 1e-3,
+        "eval_steps": 4,
+        "log_steps": 1,
+        "dropout": 0.1,
+    }
+    return Recipe.from_dict({**values, **changes})
+
+
+def losses(folder: Path) -> list[float]:
+    """The training loss of each update."""
+    return [line["loss"] for line in read(folder) if "loss" in line]
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The model and the optimizer of a run's last checkpoint, flat."""
+    state = torch.load(folder / "last.pt", weights_only=True)
+    moments = {f"{i}.{name}": x for i, of in state["optimizer"]["state"].items() for name, x in of.items()}
+    return {**state["model"], **moments}
+
+
+def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
+    """A file of JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
