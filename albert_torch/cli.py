@@ -16,8 +16,9 @@ EQUAL, DIFFERENT, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the exit code.  `argv` None: the arguments of this process."""
+    argv = sys.argv[1:] if argv is None else list(argv)
     args = _parser(argv).parse_args(argv)
-    args.command = shlex.join(["albert-torch", *(sys.argv[1:] if argv is None else argv)])
+    args.command = shlex.join(["albert-torch", *argv])
     try:
         code: int = args.run(args)
         return code
