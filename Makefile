@@ -4,7 +4,7 @@ VENV ?= .venv
 MODEL ?=
 BIN := $(VENV)/bin
 
-.PHONY: parity test clients lint mutants format clean
+.PHONY: parity test clients bench lint mutants format clean
 
 # Prove that the numbers equal transformers': generated checkpoints, or MODEL=albert/albert-base-v2 (a name or a directory).
 parity: $(VENV)/.installed
@@ -18,6 +18,11 @@ test: lint
 clients: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,clients]' --constraint constraints.txt
 	$(BIN)/python -m pytest tests/clients $(ARGS)
+
+# How fast: interleaved with transformers, ONNX Runtime and OpenVINO on the same weights. Let nothing else run meanwhile.
+bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[bench]' --constraint constraints.txt
+	$(BIN)/python scripts/bench.py $(ARGS)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

@@ -10,6 +10,7 @@ from albert_torch.heads import (
     AlbertForSequenceClassification,
     AlbertForTokenClassification,
 )
+from albert_torch.inference import Encoder
 from albert_torch.model import AlbertModel
 from albert_torch.pretrained import AlbertPreTrainedModel
 from albert_torch.register import register_with_peft, register_with_transformers
@@ -29,6 +30,7 @@ __all__ = [
     "AlbertPreTrainedModel",
     "AlbertTokenizer",
     "CheckpointError",
+    "Encoder",
     "__version__",
     "register_with_peft",
     "register_with_transformers",

@@ -7,9 +7,13 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from albert_torch import __version__
 from albert_torch.hub import Source
+
+if TYPE_CHECKING:
+    from albert_torch.inference import Encoder
 
 EQUAL, DIFFERENT, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 
@@ -159,6 +163,95 @@ def _finetune(args: argparse.Namespace) -> int:
     return EQUAL
 
 
+# ---- the fast path: embed, classify, fill-mask, answer ----
+
+
+def _encoder_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="NAME_OR_DIR", help="a directory or a Hub name")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16", "int8"))
+    parser.add_argument("--device", help="such as cuda (default: cpu)")
+    parser.add_argument(
+        "--max-length", type=int, metavar="TOKENS", help="cut longer texts (default: the model's limit)"
+    )
+    _add_hub_options(parser)
+
+
+def _encoder(args: argparse.Namespace, pooling: str = "mean") -> Encoder:
+    import torch
+
+    from albert_torch.inference import Encoder
+
+    place = {"revision": args.revision, "cache_dir": args.cache_dir, "token": args.token}
+    options: dict[str, Any] = {
+        "dtype": getattr(torch, args.dtype),
+        "device": args.device,
+        "max_length": args.max_length,
+    }
+    return Encoder.from_pretrained(args.model, pooling=pooling, local_files_only=args.offline, **options, **place)
+
+
+def _embed_options(parser: argparse.ArgumentParser) -> None:
+    _encoder_options(parser)
+    parser.add_argument("input", metavar="IN", help="one text a line, or .jsonl or .parquet with a column of texts")
+    parser.add_argument("output", metavar="OUT", help=".npy or .parquet; a run that was cut off goes on")
+    parser.add_argument("--pooling", default="mean", choices=("mean", "cls", "pooler", "max"))
+    parser.add_argument("--column", default="text", help="of .jsonl and .parquet (default: text)")
+    parser.add_argument("--normalize", action="store_true", help="vectors of length 1")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def _embed(args: argparse.Namespace) -> int:
+    from albert_torch.inference.commands import embed
+
+    encoder, source, target = _encoder(args, args.pooling), Path(args.input), Path(args.output)
+    count = embed(encoder, source, target, column=args.column, normalize=args.normalize, show=not args.quiet)
+    print(f"{count} vectors of {encoder.config.hidden_size} numbers in {target}")
+    return EQUAL
+
+
+def _classify_options(parser: argparse.ArgumentParser) -> None:
+    _encoder_options(parser)
+    parser.add_argument("input", metavar="IN", help="one text a line, or .jsonl or .parquet with a column of texts")
+    parser.add_argument("--column", default="text", help="of .jsonl and .parquet (default: text)")
+
+
+def _classify(args: argparse.Namespace) -> int:
+    import json
+
+    from albert_torch.inference.commands import read_texts
+
+    texts = list(read_texts(Path(args.input), args.column))
+    for scores in _encoder(args).predict(texts):
+        print(json.dumps(scores, ensure_ascii=False))
+    return EQUAL
+
+
+def _fill_mask_options(parser: argparse.ArgumentParser) -> None:
+    _encoder_options(parser)
+    parser.add_argument("text", metavar="TEXT", help="with [MASK] where a word is to be")
+    parser.add_argument("--top-k", type=int, default=5, metavar="K", help="how many words (default: 5)")
+
+
+def _fill_mask(args: argparse.Namespace) -> int:
+    for number, found in enumerate(_encoder(args).fill_mask(args.text, args.top_k), 1):
+        print("\n".join(f"mask {number}  {score:7.2%}  {token.lstrip('▁')}" for token, score in found))
+    return EQUAL
+
+
+def _answer_options(parser: argparse.ArgumentParser) -> None:
+    _encoder_options(parser)
+    parser.add_argument("question", metavar="QUESTION")
+    parser.add_argument("context", metavar="FILE", help="the text to read, of any length")
+    parser.add_argument("--may-be-empty", action="store_true", help="allow no answer (SQuAD 2.0)")
+
+
+def _answer(args: argparse.Namespace) -> int:
+    context = Path(args.context).read_text(encoding="utf-8")
+    answer = _encoder(args).answer(args.question, context, may_be_empty=args.may_be_empty)
+    print(f"{answer.text}\n{answer.score:.2%}, characters {answer.start} to {answer.end}")
+    return EQUAL
+
+
 Options = Callable[[argparse.ArgumentParser], None]
 Run = Callable[[argparse.Namespace], int]
 COMMANDS: tuple[tuple[str, str, Options, Run], ...] = (
@@ -166,4 +259,8 @@ COMMANDS: tuple[tuple[str, str, Options, Run], ...] = (
      _parity_options, _parity),
     ("convert", "Rewrite any readable checkpoint as model.safetensors and config.json.", _convert_options, _convert),
     ("finetune", "Fine-tune on a task, by a recipe.", _finetune_options, _finetune),
+    ("embed", "Write a vector for each text of a file.", _embed_options, _embed),
+    ("classify", "Print each text's labels and probabilities, a JSON object a line.", _classify_options, _classify),
+    ("fill-mask", "Print the likeliest words for each [MASK] of a text.", _fill_mask_options, _fill_mask),
+    ("answer", "Print the answer to a question from a file.", _answer_options, _answer),
 )  # fmt: skip

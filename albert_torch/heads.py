@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from albert_torch import losses
+from albert_torch.checkpoint import TIED
 from albert_torch.config import AlbertConfig
 from albert_torch.model import AlbertModel, activation
 from albert_torch.outputs import (
@@ -25,11 +26,6 @@ from albert_torch.pretrained import AlbertPreTrainedModel
 Output = TypeVar("Output", bound=ModelOutput)
 Ids = Tensor | None
 Flag = bool | None  # None: as the config says
-
-_TIED = {
-    "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
-    "predictions.decoder.bias": "predictions.bias",
-}
 
 
 class AlbertMLMHead(nn.Module):
@@ -88,7 +84,7 @@ class _AlbertWithHead(AlbertPreTrainedModel):
 class AlbertForPreTraining(_AlbertWithHead):
     """The two heads of pretraining: masked words and sentence order (§3.1)."""
 
-    _tied_weights_keys = _TIED
+    _tied_weights_keys = TIED
 
     def __init__(self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False) -> None:
         super().__init__(config, True, attn_implementation, unpad)
@@ -121,7 +117,7 @@ class AlbertForPreTraining(_AlbertWithHead):
 class AlbertForMaskedLM(_AlbertWithHead):
     """The word at each place, from the words around it (§3.1)."""
 
-    _tied_weights_keys = _TIED
+    _tied_weights_keys = TIED
 
     def __init__(self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False) -> None:
         super().__init__(config, False, attn_implementation, unpad)

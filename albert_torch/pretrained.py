@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import torch
-from huggingface_hub import HfApi
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -168,6 +167,8 @@ class AlbertPreTrainedModel(nn.Module):
         max_shard_size: int | str = "5GB",
     ) -> Any:
         """Upload what `save_pretrained` writes, as one commit to a repository made if need be; the commit's info."""
+        from huggingface_hub import HfApi  # 50 ms of every import for the few who push
+
         api = HfApi(token=token)
         repo = api.create_repo(repo_id, private=private, exist_ok=True).repo_id
         with tempfile.TemporaryDirectory() as folder:

@@ -33,7 +33,7 @@ FAULTS = [
     ("model", '"gelu_new", "gelu_fast"', '"gelu_nova", "gelu_fast"'),
     ("model", "checkpoint(group, x, attend, use_reentrant=False)", "group(x, attend)"),
     ("model", "self.dropout(self.ffn_output(", "(self.ffn_output("),
-    ("heads", '"predictions.decoder.bias": "predictions.bias",', ""),
+    ("checkpoint", '"predictions.decoder.bias": "predictions.bias",', ""),
     (
         "heads",
         "self.decoder(self.LayerNorm(self.activation(self.dense(x))))",

@@ -165,3 +165,51 @@ def test_convert_reads_every_source(kind: str, tmp_path: Path, capsys: pytest.Ca
     assert got.keys() == want.keys()
     assert all(torch.equal(got[key], want[key]) for key in want)
     assert main(["parity", str(target), "--head", "MaskedLM", *FAST]) == 0
+
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "ship", "captain", "stood", "on", "deck", "of", "."]
+
+
+def with_words(kind: str, folder: Path) -> Path:
+    """A checkpoint of a class with a vocabulary of words."""
+    config = albert_torch.AlbertConfig(**{**SHARED, "vocab_size": len(WORDS), "max_position_embeddings": 40})
+    getattr(albert_torch, kind)(config).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(WORDS))
+    return folder
+
+
+def test_embed_writes_a_vector_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Kills: an option of the command that does not reach the encoder."""
+    numpy = pytest.importorskip("numpy")
+    folder, texts, target = with_words("AlbertModel", tmp_path / "model"), tmp_path / "texts.txt", tmp_path / "x.npy"
+    texts.write_text("the captain\nthe ship stood on\n")
+    assert main(["embed", str(folder), str(texts), str(target), "--quiet", "--normalize", "--pooling", "cls"]) == 0
+    assert capsys.readouterr().out == f"2 vectors of {SHARED['hidden_size']} numbers in {target}\n"
+    vectors = numpy.load(target)
+    want = albert_torch.Encoder.from_pretrained(folder, pooling="cls").encode(["the captain"], normalize=True)
+    assert numpy.abs(vectors[0] - want[0]).max() < 1e-6
+
+
+def test_classify_fill_mask_and_answer_print_what_the_heads_say(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Kills: a command that prints another text's labels, words or answer."""
+    text = tmp_path / "text.txt"
+    text.write_text("the captain stood on the deck of the ship .")
+    classifier = with_words("AlbertForSequenceClassification", tmp_path / "classifier")
+    assert main(["classify", str(classifier), str(text)]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
+    assert set(scores) == {"LABEL_0", "LABEL_1"}
+    mlm = with_words("AlbertForMaskedLM", tmp_path / "mlm")
+    assert main(["fill-mask", str(mlm), "the captain stood on the [MASK] .", "--top-k", "3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert all(line.startswith("mask 1 ") and line.split()[-1] in WORDS for line in lines)
+    reader = with_words("AlbertForQuestionAnswering", tmp_path / "reader")
+    assert main(["answer", str(reader), "the captain stood on", str(text)]) == 0
+    answer, about = capsys.readouterr().out.splitlines()
+    start, end = map(int, re.findall(r"\d+", about.split(", characters ")[1]))
+    assert text.read_text()[start:end] == answer
+    assert main(["answer", str(mlm), "the captain", str(text)]) == 2
+    assert "AlbertForQuestionAnswering" in capsys.readouterr().err

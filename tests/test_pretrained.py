@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 import transformers
@@ -19,7 +20,6 @@ from albert_torch import (
     AlbertForSequenceClassification,
     AlbertModel,
 )
-from albert_torch import pretrained as module
 
 LABELS = {"AlbertForMultipleChoice": 1, "AlbertForPreTraining": 2, "AlbertForQuestionAnswering": 2}
 CLASSES = ["AlbertModel", "AlbertForPreTraining", "AlbertForMaskedLM", "AlbertForSequenceClassification",
@@ -363,7 +363,7 @@ def test_push_to_hub(monkeypatch):
             seen.extend(sorted(path.name for path in Path(folder_path).iterdir()))
             return "commit"
 
-    monkeypatch.setattr(module, "HfApi", Api)
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     model = AlbertModel(AlbertConfig(**SHARED))
     assert model.push_to_hub("mine", private=True, token="t", revision="r", create_pr=True) == "commit"
     assert calls["token"] == "t"

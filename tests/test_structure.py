@@ -23,7 +23,7 @@ ALLOWED = {
     "saving": "checkpoint hub config",
     "pretrained": "attention checkpoint config hub saving",
     "model": "pretrained attention config packing outputs",
-    "heads": "model losses config outputs pretrained",
+    "heads": "model losses config outputs pretrained checkpoint",
     "register": "config heads pretrained",
     "encoding": "",
     "vocabulary": "encoding",
