@@ -34,7 +34,6 @@ OURS: dict[str, dict[str, Any]] = {
 THEIRS = {
     "HF Trainer float32": {},
     "HF Trainer bfloat16": {"bf16": True},
-    "HF Trainer float32, checkpointing": {"gradient_checkpointing": True},
 }
 
 
