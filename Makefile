@@ -17,6 +17,7 @@ test: lint
 # The real packages that take a transformers ALBERT take ours: HF Trainer, accelerate, PEFT, sentence-transformers, ...
 clients: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --editable '.[dev,clients]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --no-deps kokoro loguru attrs  # its text front end is large and not needed
 	$(BIN)/python -m pytest tests/clients $(ARGS)
 
 # How fast: interleaved with transformers, ONNX Runtime and OpenVINO on the same weights. Let nothing else run meanwhile.
