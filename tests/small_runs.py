@@ -5,9 +5,10 @@ import random
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
-from albert_torch.training import Recipe
+from albert_torch.training import Recipe, finetune
 from albert_torch.training.records import read
 
 WORDS = [f"w{i}" for i in range(30)] + ["good", "bad", "what", "cause", "because", "so", "."]
@@ -86,3 +87,21 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def interrupt_and_resume(how: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is cut off before its eighth update, and then continued."""
+    from albert_torch.training.loop import Trainer
+
+    update = Trainer._update
+
+    def interrupted(self: Trainer, numbers: list[int]) -> None:
+        if self.state.step == 7:
+            raise KeyboardInterrupt
+        update(self, numbers)
+
+    monkeypatch.setattr(Trainer, "_update", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(how, folder)
+    monkeypatch.undo()
+    finetune(how, folder, resume=True)

@@ -9,7 +9,7 @@ import torch
 from conftest import SHARED, TINY
 from reference import batch, inputs_for
 from safetensors.torch import load_file
-from small_runs import recipe
+from small_runs import interrupt_and_resume, recipe
 
 from albert_torch import AlbertConfig, AlbertForMaskedLM, AlbertForSequenceClassification
 from albert_torch.training import add_lora, expand_groups, finetune, load_adapter, merge_lora, save_adapter
@@ -129,23 +129,11 @@ def test_expanded_groups_are_copies() -> None:
 def test_the_trainer_trains_deltas_and_resumes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: a frozen weight that moves, an adapter that does not load, deltas lost in last.pt."""
     pytest.importorskip("accelerate")
-    from albert_torch.training.loop import Trainer
 
     finetune(recipe(tmp_path, steps=2), tmp_path / "start")
     how = recipe(tmp_path, model=str(tmp_path / "start"), shape={}, lora_rank=2, lora_per_depth=True)
     finetune(how, tmp_path / "whole")
-    update = Trainer._update
-
-    def interrupted(self: Trainer, numbers: list[int]) -> None:
-        if self.state.step == 7:
-            raise KeyboardInterrupt
-        update(self, numbers)
-
-    monkeypatch.setattr(Trainer, "_update", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        finetune(how, tmp_path / "cut")
-    monkeypatch.undo()
-    finetune(how, tmp_path / "cut", resume=True)
+    interrupt_and_resume(how, tmp_path / "cut", monkeypatch)
     whole, cut = (torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("whole", "cut"))
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     start = AlbertForSequenceClassification.from_pretrained(tmp_path / "start")

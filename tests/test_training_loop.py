@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from conftest import ROOT
-from small_runs import SHAPE, losses, recipe, table, weights
+from small_runs import SHAPE, interrupt_and_resume, losses, recipe, table, weights
 
 import albert_torch
 from albert_torch.training import Diverged, Recipe, finetune
@@ -94,18 +94,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     """Kills: a moment, a dropout mask or a row order that is not continued; lines of metrics.jsonl written twice."""
     how = recipe(tmp_path, **changes)
     finetune(how, tmp_path / "whole")
-    update = Trainer._update
-
-    def interrupted(self: Trainer, numbers: list[int]) -> None:
-        if self.state.step == 7:
-            raise KeyboardInterrupt
-        update(self, numbers)
-
-    monkeypatch.setattr(Trainer, "_update", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        finetune(how, tmp_path / "cut")
-    monkeypatch.undo()
-    finetune(how, tmp_path / "cut", resume=True)
+    interrupt_and_resume(how, tmp_path / "cut", monkeypatch)
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     names = ("attempt", "step", "loss", "dev_loss", "dev_accuracy")

@@ -80,8 +80,9 @@ class Classification(Task):
         first, *second = zip(*texts, strict=True)
         encoded = self.encode(list(map(str, first)), list(map(str, second[0])) if second else None)
         labels = self._labels(rows, where, required=split != "test")
-        for row, label in zip(encoded, labels or (), strict=False):
-            row["labels"] = label
+        if labels is not None:
+            for row, label in zip(encoded, labels, strict=True):
+                row["labels"] = label
         return Split(encoded)
 
     def _labels(self, rows: list[Row], where: str, required: bool) -> list[Any] | None:
