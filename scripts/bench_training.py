@@ -40,8 +40,8 @@ THEIRS = {
 def ours(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float]:
     """Tokens a second of our trainer."""
     from albert_torch.training import Recipe
-    from albert_torch.training.loop import Trainer
     from albert_torch.training.runs import load
+    from albert_torch.training.trainer import Trainer
 
     how = Recipe(
         task="sst2", tokenizer=args.tokenizer, data=args.data, train=args.file, dev="none", shape=BASE, max_length=128,
@@ -57,7 +57,7 @@ def ours(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float]:
             tokens += sum(len(self.train_split.rows[i]["input_ids"]) for i in numbers)
             marks.append((time.perf_counter(), tokens))
 
-        def _save(self) -> None:
+        def save(self) -> None:
             pass
 
         def _save_best(self) -> None:

@@ -91,7 +91,7 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 def interrupt_and_resume(how: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that is cut off before its eighth update, and then continued."""
-    from albert_torch.training.loop import Trainer
+    from albert_torch.training.trainer import Trainer
 
     update = Trainer._update
 

@@ -36,7 +36,7 @@ def conll(folder: Path) -> Path:
 WORKER = """
 import sys
 from albert_torch.training import Recipe, finetune
-from albert_torch.training.loop import Trainer
+from albert_torch.training.trainer import Trainer
 
 update = Trainer._update
 

@@ -19,10 +19,10 @@ from small_runs import SHAPE, interrupt_and_resume, losses, recipe, table, weigh
 import albert_torch
 from albert_torch.training import Diverged, Recipe, finetune
 from albert_torch.training import state as states
-from albert_torch.training.loop import Trainer
 from albert_torch.training.optimizer import rate
 from albert_torch.training.records import read
 from albert_torch.training.runs import load
+from albert_torch.training.trainer import Progress, Trainer
 
 pytest.importorskip("accelerate")
 
@@ -113,20 +113,20 @@ def test_kill_9_at_any_moment(tmp_path: Path, kills: int) -> None:
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as this process: another number adds in another order
     draw = random.Random(5)
     for kill in range(kills):
-        before = states.load(tmp_path / "cut")
+        before = states.load(tmp_path / "cut", Progress)
         process = subprocess.Popen(command, env=one_thread, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         if kill % 4 == 3:
             time.sleep(draw.random() * 5)  # while it starts
         else:  # while it trains, evaluates or saves: after its first checkpoint
             while process.poll() is None:
-                now = states.load(tmp_path / "cut")
+                now = states.load(tmp_path / "cut", Progress)
                 if now is not None and now.step > (before.step if before else 0):
                     break
                 time.sleep(0.01)
             time.sleep(draw.random() * 0.05)
         process.kill()
         assert process.wait() == -signal.SIGKILL
-        assert states.load(tmp_path / "cut") is not None
+        assert states.load(tmp_path / "cut", Progress) is not None
         albert_torch.AlbertForSequenceClassification.from_pretrained(tmp_path / "cut")
     finetune(how, tmp_path / "cut", resume=True)
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
@@ -142,23 +142,23 @@ def test_resuming_another_run_says_what_differs(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="batch_size was 8, is 4"):
         finetune(recipe(tmp_path, batch_size=4), tmp_path / "run", resume=True)
     table(tmp_path / "data", train=44, dev=20)
-    with pytest.raises(ValueError, match="had 43 rows, has 44"):
+    with pytest.raises(ValueError, match="rows of the training split was 43, is 44"):
         finetune(how, tmp_path / "run", resume=True)
 
 
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: NaN weights saved over good ones, a message that does not say where."""
     how = recipe(tmp_path, log_steps=4)
-    backward = Trainer._backward
+    measure = Trainer.measure
 
-    def poisoned(self: Trainer, part: Any, share: float) -> torch.Tensor:
-        loss = backward(self, part, share)
+    def poisoned(self: Trainer, part: Any) -> torch.Tensor:
+        loss = measure(self, part)
         return loss * math.nan if self.state.step == 5 else loss
 
-    monkeypatch.setattr(Trainer, "_backward", poisoned)
+    monkeypatch.setattr(Trainer, "measure", poisoned)
     with pytest.raises(Diverged, match=r"update 6: loss nan.*on the training rows \[\d+, .*last good checkpoint"):
         finetune(how, tmp_path / "run")
-    state = states.load(tmp_path / "run")
+    state = states.load(tmp_path / "run", Progress)
     assert state is not None
     assert state.step == 4
 
@@ -186,7 +186,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
 
 def test_a_checkpoint_is_replaced_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: the old checkpoint overwritten in place, where a kill would leave half of the new one."""
-    states.save(states.State({}, 1, step=1), tmp_path)
+    states.save(states.State({}, {}, step=1), tmp_path)
 
     def killed(source: Path, target: Path) -> None:
         whole = torch.load(source, weights_only=True)
@@ -195,7 +195,7 @@ def test_a_checkpoint_is_replaced_in_one_go(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        states.save(states.State({}, 1, step=2), tmp_path)
+        states.save(states.State({}, {}, step=2), tmp_path)
     assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
@@ -259,7 +259,7 @@ def test_a_collapsed_run_starts_again(tmp_path: Path, caplog: pytest.LogCaptureF
     assert "the model has collapsed" in caplog.text
     assert "lower learning_rate" in caplog.text
     assert (result.attempt, result.ended, result.collapsed) == (2, "done", True)
-    state = states.load(tmp_path / "run")
+    state = states.load(tmp_path / "run", Progress)
     assert state is not None
     assert (state.recipe["seed"], state.recipe["learning_rate"]) == (how.seed + 2000, 1e-12)
     assert [line["attempt"] for line in read(tmp_path / "run") if "dev_loss" in line] == [0, 0, 1, 1, 2, 2, 2]

@@ -7,9 +7,9 @@ import logging
 import os
 from dataclasses import fields
 
-from albert_torch.training.loop import Result
 from albert_torch.training.recipe import Recipe
 from albert_torch.training.runs import finetune, summary_text
+from albert_torch.training.trainer import Result
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -50,6 +50,12 @@ class Records:
             self.bar.set_postfix_str(f"loss {values['loss']:.4f}, lr {values['learning_rate']:.1e}, {speed}")
             self.bar.update(step - self.bar.n)
 
+    def __enter__(self) -> Records:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close the files and draw the curves."""
         self.bar.close()

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from albert_torch.training import state as states
-from albert_torch.training.loop import Material, Result, Trainer
 from albert_torch.training.model import load_tokenizer
 from albert_torch.training.recipe import Recipe
 from albert_torch.training.task import Split, Task
 from albert_torch.training.tasks import make_task
+from albert_torch.training.trainer import Material, Progress, Result, Trainer
 
 logger = logging.getLogger(__name__)
 
@@ -35,13 +35,13 @@ def finetune(recipe: Recipe, directory: str | Path, resume: bool = False) -> lis
         return [_one(recipe, folder, material, resume)]
     folder.mkdir(parents=True, exist_ok=True)
     if first:
-        _write(folder / "recipe.toml", recipe.to_toml())
+        states.write_text(folder / "recipe.toml", recipe.to_toml())
     results, paths = [], []
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):
         paths.append(folder / f"seed-{seed}")
         results.append(_one(replace(recipe, seed=seed, seeds=1), paths[-1], material, resume))
     if first:
-        _write(folder / "summary.json", json.dumps(summary(results, paths), indent=2) + "\n")
+        states.write_text(folder / "summary.json", json.dumps(summary(results, paths), indent=2) + "\n")
     return results
 
 
@@ -66,13 +66,13 @@ def _split(task: Task, name: str) -> Split | None:
 
 def _one(recipe: Recipe, folder: Path, material: Material, resume: bool) -> Result:
     folder.mkdir(parents=True, exist_ok=True)
-    state = states.load(folder) if resume else None
+    state = states.load(folder, Progress) if resume else None
     attempt = state.attempt if state is not None else 0
     while True:
         tried = replace(recipe, seed=recipe.seed + 1000 * attempt, learning_rate=recipe.learning_rate * 0.5**attempt)
         trainer = Trainer(tried, folder, material, attempt, state)
         if trainer.accelerator.is_main_process:
-            _write(folder / "recipe.toml", recipe.to_toml())
+            states.write_text(folder / "recipe.toml", recipe.to_toml())
         result = trainer.run(stop_on_collapse=attempt < recipe.restarts)
         if result.ended != "collapse":
             break
@@ -85,8 +85,8 @@ def _one(recipe: Recipe, folder: Path, material: Material, resume: bool) -> Resu
         predictions = material.task.predictions(material.test, kept)
     if trainer.accelerator.is_main_process:
         if predictions is not None:
-            _write(folder / "predictions.jsonl", "".join(json.dumps(line) + "\n" for line in predictions))
-        _write(folder / "result.json", json.dumps(asdict(result), indent=2) + "\n")
+            states.write_text(folder / "predictions.jsonl", "".join(json.dumps(line) + "\n" for line in predictions))
+        states.write_text(folder / "result.json", json.dumps(asdict(result), indent=2) + "\n")
     return result
 
 
@@ -113,7 +113,3 @@ def summary_text(results: list[Result]) -> str:
         f"{found['metric']} of {len(results)} seeds: median {found['median']:.2f}, {found['lowest']:.2f} to "
         f"{found['highest']:.2f}, standard deviation {found['standard_deviation']:.2f}, {found['collapsed']} collapsed"
     )
-
-
-def _write(path: Path, text: str) -> None:
-    states.write(path, lambda partial: partial.write_text(text, encoding="utf-8"))

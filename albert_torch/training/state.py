@@ -8,17 +8,16 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from albert_torch.training.recipe import Recipe
+from albert_torch.training.settings import Settings
 
 FILE = "last.pt"
-# A resumed run may differ in these: they change neither an update nor the order of the data.
-FREE = {"log_steps", "save_steps", "seeds", "restarts", "test", "tensorboard", "parallel", "patience"}
+Kind = TypeVar("Kind", bound="State")
 
 
 @dataclass
@@ -26,44 +25,36 @@ class State:
     """Where a run is. Data order and dropout are functions of the seed and `step`, so no random state is in it."""
 
     recipe: dict[str, Any]
-    rows: int  # of the training split
+    data: dict[str, Any]  # what tells the data apart from others
     attempt: int = 0
     step: int = 0  # updates done
-    best: float | None = None
-    best_step: int = 0
-    best_scores: dict[str, float] = field(default_factory=dict)
-    stale: int = 0  # evaluations since the best one
-    recent: list[float] = field(default_factory=list)  # losses since the last evaluation
-    guessed: int = 0  # evaluations in a row at which the model only guessed
-    collapsed: bool = False
     model: dict[str, Any] = field(default_factory=dict)
     optimizer: dict[str, Any] = field(default_factory=dict)
 
-    def check(self, recipe: Recipe, rows: int) -> None:
+    def check(self, recipe: Settings, data: dict[str, Any]) -> None:
         """Raise `ValueError` that lists what differs from the run that wrote this."""
-        now = dataclasses.asdict(recipe)
+        now = {name: value for name, value in dataclasses.asdict(recipe).items() if name not in recipe.FREE}
         differing = [
-            f"{name} was {self.recipe.get(name)!r}, is {now[name]!r}"
-            for name in now
-            if name not in FREE and self.recipe.get(name) != now[name]
+            f"{name} was {before.get(name)!r}, is {value!r}"
+            for before, after in ((self.recipe, now), (self.data, data))
+            for name, value in after.items()
+            if before.get(name) != value
         ]
-        if self.rows != rows:
-            differing.append(f"the training split had {self.rows} rows, has {rows}")
         if differing:
             raise ValueError(
                 "cannot resume another run: " + "; ".join(differing) + ". Undo that, or use a new directory"
             )
 
 
-def load(folder: Path) -> State | None:
+def load(folder: Path, kind: type[Kind]) -> Kind | None:
     """The state in a run's directory; None: there is none yet."""
     path = folder / FILE
     if not path.exists():
         return None
     try:
-        return State(**torch.load(path, map_location="cpu", weights_only=True))
+        return kind(**torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises many kinds
-        raise ValueError(f"{path} is no checkpoint of a run ({error}); remove it to start anew") from error
+        raise ValueError(f"{path} is no checkpoint of such a run ({error}); remove it to start anew") from error
 
 
 def save(state: State, folder: Path) -> None:
@@ -87,6 +78,11 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
         ) from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write` for a text."""
+    write(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def gather(model: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
