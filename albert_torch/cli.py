@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from albert_torch import __version__
-from albert_torch.hub import Source
+from albert_torch.hub import NANO, Source
 
 if TYPE_CHECKING:
     from albert_torch.inference import Encoder
@@ -134,14 +134,17 @@ def _tolerance(text: str) -> tuple[str, float]:
 def _convert_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="a directory or a Hub name")
     parser.add_argument("directory", metavar="DST", help="the directory to write, made if need be")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: as it is")
     _add_hub_options(parser)
 
 
 def _convert(args: argparse.Namespace) -> int:
+    import torch
+
     from albert_torch.saving import convert
 
     source = _source(args.source, args)
-    convert(source, args.directory)
+    convert(source, args.directory, args.dtype and getattr(torch, args.dtype))
     files = sorted(path.name for path in Path(args.directory).iterdir() if path.is_file())
     print(f"{source} -> {args.directory}: {', '.join(files)}")
     return EQUAL
@@ -163,11 +166,43 @@ def _finetune(args: argparse.Namespace) -> int:
     return EQUAL
 
 
+# ---- train-tokenizer, pretrain ----
+
+
+def _train_tokenizer_options(parser: argparse.ArgumentParser) -> None:
+    from albert_torch.pretraining import command
+
+    command.add_tokenizer_options(parser)
+
+
+def _train_tokenizer(args: argparse.Namespace) -> int:
+    from albert_torch.pretraining import command
+
+    print("\n".join(command.run_tokenizer(args)))
+    return EQUAL
+
+
+def _pretrain_options(parser: argparse.ArgumentParser) -> None:
+    from albert_torch.pretraining import command
+
+    command.add_options(parser)
+
+
+def _pretrain(args: argparse.Namespace) -> int:
+    from albert_torch.pretraining import command
+
+    print("\n".join(command.run(args)))
+    return EQUAL
+
+
 # ---- the fast path: embed, classify, fill-mask, answer ----
 
 
-def _encoder_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="NAME_OR_DIR", help="a directory or a Hub name")
+def _encoder_options(parser: argparse.ArgumentParser, default: str | None) -> None:
+    parser.add_argument(
+        "--model", default=default, required=default is None, metavar="NAME_OR_DIR",
+        help="a directory or a Hub name" + (f" (default: {default}, which comes with the package)" if default else ""),
+    )  # fmt: skip
     parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16", "int8"))
     parser.add_argument("--device", help="such as cuda (default: cpu)")
     parser.add_argument(
@@ -191,7 +226,7 @@ def _encoder(args: argparse.Namespace, pooling: str = "mean") -> Encoder:
 
 
 def _embed_options(parser: argparse.ArgumentParser) -> None:
-    _encoder_options(parser)
+    _encoder_options(parser, NANO)
     parser.add_argument("input", metavar="IN", help="one text a line, or .jsonl or .parquet with a column of texts")
     parser.add_argument("output", metavar="OUT", help=".npy or .parquet; a run that was cut off goes on")
     parser.add_argument("--pooling", default="mean", choices=("mean", "cls", "pooler", "max"))
@@ -210,7 +245,7 @@ def _embed(args: argparse.Namespace) -> int:
 
 
 def _classify_options(parser: argparse.ArgumentParser) -> None:
-    _encoder_options(parser)
+    _encoder_options(parser, None)
     parser.add_argument("input", metavar="IN", help="one text a line, or .jsonl or .parquet with a column of texts")
     parser.add_argument("--column", default="text", help="of .jsonl and .parquet (default: text)")
 
@@ -227,7 +262,7 @@ def _classify(args: argparse.Namespace) -> int:
 
 
 def _fill_mask_options(parser: argparse.ArgumentParser) -> None:
-    _encoder_options(parser)
+    _encoder_options(parser, NANO)
     parser.add_argument("text", metavar="TEXT", help="with [MASK] where a word is to be")
     parser.add_argument("--top-k", type=int, default=5, metavar="K", help="how many words (default: 5)")
 
@@ -239,7 +274,7 @@ def _fill_mask(args: argparse.Namespace) -> int:
 
 
 def _answer_options(parser: argparse.ArgumentParser) -> None:
-    _encoder_options(parser)
+    _encoder_options(parser, None)
     parser.add_argument("question", metavar="QUESTION")
     parser.add_argument("context", metavar="FILE", help="the text to read, of any length")
     parser.add_argument("--may-be-empty", action="store_true", help="allow no answer (SQuAD 2.0)")
@@ -259,6 +294,8 @@ COMMANDS: tuple[tuple[str, str, Options, Run], ...] = (
      _parity_options, _parity),
     ("convert", "Rewrite any readable checkpoint as model.safetensors and config.json.", _convert_options, _convert),
     ("finetune", "Fine-tune on a task, by a recipe.", _finetune_options, _finetune),
+    ("train-tokenizer", "Train a SentencePiece vocabulary on texts.", _train_tokenizer_options, _train_tokenizer),
+    ("pretrain", "Pretrain on texts, by a recipe.", _pretrain_options, _pretrain),
     ("embed", "Write a vector for each text of a file.", _embed_options, _embed),
     ("classify", "Print each text's labels and probabilities, a JSON object a line.", _classify_options, _classify),
     ("fill-mask", "Print the likeliest words for each [MASK] of a text.", _fill_mask_options, _fill_mask),

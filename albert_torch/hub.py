@@ -17,12 +17,15 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.file_download import repo_folder_name
 
+NANO = "albert-torch/nano"  # a small trained ALBERT; its files come with the package
 LOGIN = "log in with `hf auth login` or pass token="
 
 
 @dataclass(frozen=True)
 class Source:
     """A local directory, or a model on the Hub; a directory wins over a Hub name. Files are fetched one by one.
+
+    "albert-torch/nano" is the directory of the small model that comes with the package.
 
     Raises `FileNotFoundError` for what is not there or cannot be reached, `ValueError` for names that lead outside.
     """
@@ -47,6 +50,8 @@ class Source:
         path = Path(name).expanduser() if name.startswith("~") else Path(name)
         if name and path.is_dir():
             return path
+        if name == NANO:
+            return Path(__file__).parent / "nano"
         looks_like_a_path = not name or name[0] in "./~" or name.count("/") > 1 or "\\" in name
         if looks_like_a_path or not isinstance(self.name_or_dir, str) or path.is_file():
             problem = "is a file, not a directory" if path.is_file() else "is no directory here"

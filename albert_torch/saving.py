@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
@@ -136,10 +137,12 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def convert(source: Source | str | os.PathLike[str], directory: str | os.PathLike[str]) -> None:
+def convert(
+    source: Source | str | os.PathLike[str], directory: str | os.PathLike[str], dtype: torch.dtype | None = None
+) -> None:
     """Rewrite any checkpoint that can be read as `model.safetensors` and `config.json`, with its tokenizer files.
 
-    All heads and the dtype are kept. Names are those that transformers writes for the class in `architectures` or, when
+    All heads are kept, and the dtype, unless `dtype` asks for another. Names are those that transformers writes for the class in `architectures` or, when
     the config names none, for the class that has these heads. Raises as `from_pretrained` does.
     """
     source = source if isinstance(source, Source) else Source(source)
@@ -153,7 +156,7 @@ def convert(source: Source | str | os.PathLike[str], directory: str | os.PathLik
         raise CheckpointError(f"{path} holds {', '.join(junk)}, which is in no ALBERT; remove what is not ALBERT's")
     if parts.isdisjoint(BACKBONE):
         raise CheckpointError(f"{path} is no ALBERT checkpoint: it has no embeddings and no encoder")
-    state = {name: tensor for name, (_, tensor) in found.items()}
+    state = {name: tensor.to(dtype) if tensor.is_floating_point() else tensor for name, (_, tensor) in found.items()}
     config.architectures = config.architectures or classes_filled(parts)[:1]
     if config.architectures == ["AlbertModel"] and parts <= {*BACKBONE, "albert.pooler"}:
         state = {name.removeprefix("albert."): tensor for name, tensor in state.items()}

@@ -1,7 +1,12 @@
 """Fine-tuning in seconds: a vocabulary of words, a table whose labels can be learned, a recipe with a tiny model."""
 
 import json
+import os
 import random
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +14,9 @@ import pytest
 import torch
 
 from albert_torch.training import Recipe, finetune
+from albert_torch.training import state as states
 from albert_torch.training.records import read
+from albert_torch.training.state import State
 
 WORDS = [f"w{i}" for i in range(30)] + ["good", "bad", "what", "cause", "because", "so", "."]
 SHAPE = {
@@ -87,6 +94,28 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
+
+
+def killed(command: list[str], folder: Path, kind: type[State], kills: int) -> Iterator[None]:
+    """Start a command that trains, resuming, into `folder`, and kill it at random moments; yields after each kill."""
+    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as this process: another number adds in another order
+    draw = random.Random(5)
+    for kill in range(kills):
+        before = states.load(folder, kind)
+        process = subprocess.Popen(command, env=one_thread, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        if kill % 4 == 3:
+            time.sleep(draw.random() * 5)  # while it starts
+        else:  # while it trains, evaluates or saves: after its first checkpoint
+            while process.poll() is None:
+                now = states.load(folder, kind)
+                if now is not None and now.step > (before.step if before else 0):
+                    break
+                time.sleep(0.01)
+            time.sleep(draw.random() * 0.05)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
+        assert states.load(folder, kind) is not None
+        yield
 
 
 def interrupt_and_resume(how: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -183,7 +183,8 @@ def test_embed_writes_a_vector_a_line(tmp_path: Path, capsys: pytest.CaptureFixt
     numpy = pytest.importorskip("numpy")
     folder, texts, target = with_words("AlbertModel", tmp_path / "model"), tmp_path / "texts.txt", tmp_path / "x.npy"
     texts.write_text("the captain\nthe ship stood on\n")
-    assert main(["embed", str(folder), str(texts), str(target), "--quiet", "--normalize", "--pooling", "cls"]) == 0
+    files, options = [str(texts), str(target)], ["--quiet", "--normalize", "--pooling", "cls"]
+    assert main(["embed", "--model", str(folder), *files, *options]) == 0
     assert capsys.readouterr().out == f"2 vectors of {SHARED['hidden_size']} numbers in {target}\n"
     vectors = numpy.load(target)
     want = albert_torch.Encoder.from_pretrained(folder, pooling="cls").encode(["the captain"], normalize=True)
@@ -197,19 +198,19 @@ def test_classify_fill_mask_and_answer_print_what_the_heads_say(
     text = tmp_path / "text.txt"
     text.write_text("the captain stood on the deck of the ship .")
     classifier = with_words("AlbertForSequenceClassification", tmp_path / "classifier")
-    assert main(["classify", str(classifier), str(text)]) == 0
+    assert main(["classify", "--model", str(classifier), str(text)]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
     assert set(scores) == {"LABEL_0", "LABEL_1"}
     mlm = with_words("AlbertForMaskedLM", tmp_path / "mlm")
-    assert main(["fill-mask", str(mlm), "the captain stood on the [MASK] .", "--top-k", "3"]) == 0
+    assert main(["fill-mask", "--model", str(mlm), "the captain stood on the [MASK] .", "--top-k", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert all(line.startswith("mask 1 ") and line.split()[-1] in WORDS for line in lines)
     reader = with_words("AlbertForQuestionAnswering", tmp_path / "reader")
-    assert main(["answer", str(reader), "the captain stood on", str(text)]) == 0
+    assert main(["answer", "--model", str(reader), "the captain stood on", str(text)]) == 0
     answer, about = capsys.readouterr().out.splitlines()
     start, end = map(int, re.findall(r"\d+", about.split(", characters ")[1]))
     assert text.read_text()[start:end] == answer
-    assert main(["answer", str(mlm), "the captain", str(text)]) == 2
+    assert main(["answer", "--model", str(mlm), "the captain", str(text)]) == 2
     assert "AlbertForQuestionAnswering" in capsys.readouterr().err

@@ -221,6 +221,16 @@ def test_convert_keeps_all_heads_and_works_in_place(tmp_path):
     AlbertForMaskedLM.from_pretrained(tmp_path)
 
 
+def test_convert_changes_the_dtype_when_asked(tmp_path):
+    """Kills: a dtype that is not applied, or that the config does not tell."""
+    model = AlbertForPreTraining(AlbertConfig(**CONFIG))
+    model.save_pretrained(tmp_path)
+    convert(tmp_path, tmp_path / "half", torch.bfloat16)
+    half = AlbertForPreTraining.from_pretrained(tmp_path / "half").state_dict()
+    assert all(torch.equal(half[name], value.bfloat16()) for name, value in model.state_dict().items())
+    assert json.loads((tmp_path / "half" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
 def test_convert_refuses_what_is_no_albert(tmp_path):
     """Kills: any file at all rewritten as an ALBERT."""
     AlbertModel(AlbertConfig(**CONFIG)).save_pretrained(tmp_path)

@@ -3,18 +3,14 @@
 import json
 import math
 import os
-import random
-import signal
-import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
 from conftest import ROOT
-from small_runs import SHAPE, interrupt_and_resume, losses, recipe, table, weights
+from small_runs import SHAPE, interrupt_and_resume, killed, losses, recipe, table, weights
 
 import albert_torch
 from albert_torch.training import Diverged, Recipe, finetune
@@ -110,23 +106,7 @@ def test_kill_9_at_any_moment(tmp_path: Path, kills: int) -> None:
     finetune(how, tmp_path / "whole")
     command = [sys.executable, str(ROOT / "scripts" / "finetune.py"), str(tmp_path / "recipe.toml")]
     command += ["--out", str(tmp_path / "cut"), "--resume"]
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as this process: another number adds in another order
-    draw = random.Random(5)
-    for kill in range(kills):
-        before = states.load(tmp_path / "cut", Progress)
-        process = subprocess.Popen(command, env=one_thread, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if kill % 4 == 3:
-            time.sleep(draw.random() * 5)  # while it starts
-        else:  # while it trains, evaluates or saves: after its first checkpoint
-            while process.poll() is None:
-                now = states.load(tmp_path / "cut", Progress)
-                if now is not None and now.step > (before.step if before else 0):
-                    break
-                time.sleep(0.01)
-            time.sleep(draw.random() * 0.05)
-        process.kill()
-        assert process.wait() == -signal.SIGKILL
-        assert states.load(tmp_path / "cut", Progress) is not None
+    for _ in killed(command, tmp_path / "cut", Progress, kills):
         albert_torch.AlbertForSequenceClassification.from_pretrained(tmp_path / "cut")
     finetune(how, tmp_path / "cut", resume=True)
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))

@@ -1,4 +1,4 @@
-"""The command line of fine-tuning: a recipe, and an option for each of its keys."""
+"""The command line of fine-tuning, and what it shares with pretraining's: a recipe, and an option for each key."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ from dataclasses import fields
 
 from albert_torch.training.recipe import Recipe
 from albert_torch.training.runs import finetune, summary_text
+from albert_torch.training.settings import Own, Settings
 from albert_torch.training.trainer import Result
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `albert-torch finetune`: every key of `Recipe` is one, with its own check."""
-    parser.add_argument("recipe", metavar="RECIPE.toml", help="such as configs/finetune/sst2.toml")
+    add_recipe_options(parser, Recipe, "configs/finetune/sst2.toml")
+
+
+def add_recipe_options(parser: argparse.ArgumentParser, kind: type[Settings], example: str) -> None:
+    """A recipe file, where the run goes, and the keys of the recipe's class."""
+    parser.add_argument("recipe", metavar="RECIPE.toml", help=f"such as {example}")
     parser.add_argument("--out", required=True, metavar="DIR", help="where the model and the records go")
     parser.add_argument("--resume", action="store_true", help="continue the run in DIR, bit for bit")
     parser.add_argument("--scale", type=float, default=1.0, help="multiply steps and intervals, such as 0.01 for a try")
     keys = parser.add_argument_group("keys of the recipe, in place of what the file says")
-    for key in fields(Recipe):
+    for key in fields(kind):
         name, text = "--" + key.name.replace("_", "-"), key.metadata["help"].replace("%", "%%")
         if key.default is True or key.default is False:
             keys.add_argument(name, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text)
@@ -27,17 +33,24 @@ def add_options(parser: argparse.ArgumentParser) -> None:
             keys.add_argument(name, default=argparse.SUPPRESS, metavar="X", help=text)
 
 
+def first() -> bool:
+    """Whether this is the one of a launcher's processes that speaks."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def recipe_of(args: argparse.Namespace, kind: type[Own]) -> Own:
+    """The recipe that the options ask for; the log goes to stderr from now on."""
+    logging.basicConfig(level=logging.INFO if first() else logging.ERROR, format="%(asctime)s %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    overrides = {key.name: vars(args)[key.name] for key in fields(kind) if key.name in vars(args)}
+    recipe = kind.load(args.recipe, **overrides)
+    return recipe if args.scale == 1.0 else recipe.scaled(args.scale)
+
+
 def run(args: argparse.Namespace) -> list[str]:
     """Train as the options say; lines to print.  Raises `ValueError`, `OSError` and `ImportError` with a sentence."""
-    first = os.environ.get("RANK", "0") == "0"  # of a launcher's processes one speaks
-    logging.basicConfig(level=logging.INFO if first else logging.ERROR, format="%(asctime)s %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)
-    overrides = {key.name: vars(args)[key.name] for key in fields(Recipe) if key.name in vars(args)}
-    recipe = Recipe.load(args.recipe, **overrides)
-    if args.scale != 1.0:
-        recipe = recipe.scaled(args.scale)
-    results = finetune(recipe, args.out, resume=args.resume)
-    if not first:
+    results = finetune(recipe_of(args, Recipe), args.out, resume=args.resume)
+    if not first():
         return []
     return [*map(_line, results), *([summary_text(results)] if len(results) > 1 else []), f"written to {args.out}"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from albert_torch.training.recipe import Recipe
+from albert_torch.training.settings import Settings
 
 
 def rate(step: int, warmup: int, steps: int) -> float:
@@ -13,7 +13,7 @@ def rate(step: int, warmup: int, steps: int) -> float:
     return step / warmup if step < warmup else (steps - step) / max(1, steps - warmup)
 
 
-def adamw(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+def adamw(model: nn.Module, recipe: Settings) -> torch.optim.AdamW:
     """AdamW on what is trained; biases and LayerNorms are not decayed, as in the paper's code."""
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     decayed = [p for name, p in trained if p.dim() > 1]

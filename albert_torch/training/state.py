@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -34,16 +34,21 @@ class State:
     def check(self, recipe: Settings, data: dict[str, Any]) -> None:
         """Raise `ValueError` that lists what differs from the run that wrote this."""
         now = {name: value for name, value in dataclasses.asdict(recipe).items() if name not in recipe.FREE}
-        differing = [
-            f"{name} was {before.get(name)!r}, is {value!r}"
-            for before, after in ((self.recipe, now), (self.data, data))
-            for name, value in after.items()
-            if before.get(name) != value
-        ]
-        if differing:
+        if differing := [*changes(self.recipe, now), *self.changed(data)]:
             raise ValueError(
                 "cannot resume another run: " + "; ".join(differing) + ". Undo that, or use a new directory"
             )
+
+    def changed(self, data: dict[str, Any]) -> Iterable[str]:
+        """What differs in the data, a phrase each."""
+        return changes(self.data, data)
+
+
+def changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """What is not as it was, a phrase each."""
+    for name, value in now.items():
+        if before.get(name) != value:
+            yield f"{name} was {before.get(name)!r}, is {value!r}"
 
 
 def load(folder: Path, kind: type[Kind]) -> Kind | None:

@@ -1,0 +1,63 @@
+"""`PretrainingRecipe`: everything that decides a pretraining run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from albert_torch.training.settings import COUNT, MANY, SHARE, Range, Settings, key
+
+OPTIMIZERS = ("lamb", "adamw")
+
+
+@dataclass
+class PretrainingRecipe(Settings):
+    """One pretraining run. The defaults are the paper's (§4.1); the names that fine-tuning has too mean the same."""
+
+    batch_size: int = key(4096, "rows an update, over all processes and accumulation parts")
+    steps: int = key(125_000, "updates in all")
+    warmup_steps: int = key(3_125, "updates in which the rate rises to learning_rate; it falls to 0 afterwards")
+    learning_rate: float = key(0.00176, "the highest rate")
+    corpus: list[str] = field(
+        default_factory=list,
+        metadata={"help": "text files (.gz and .zst too), JSON lines, directories of them, or one Hub data set"},
+    )
+    dev: list[str] = field(
+        default_factory=list, metadata={"help": "texts to evaluate on; left out of the corpus where they lie in it"}
+    )
+    cache: str = key("", "where the tokenized corpus is kept, for several runs to share; empty: in the run's directory")
+    documents: str = key("blank", "what ends a document: 'blank', an empty line, or 'file', the end of its file")
+    units: str = key("lines", "'lines': a line is a sentence; 'sentences': cut after . ! ? and at the paragraph's end")
+    encoding: str = key("utf-8", "of the text files")
+    column: str = key("text", "of JSON lines and data sets")
+    short_prob: float = key(0.1, "share of the rows that get a random length, so that short ones are learned too")
+    mask_prob: float = key(0.15, "share of the tokens to predict")
+    max_ngram: int = key(3, "words that are masked together at most; n words with a probability as 1/n")
+    random_second: bool = key(False, "give a lone sentence a second one from elsewhere, as Google's code can")
+    optimizer: str = key("lamb", f"one of {', '.join(OPTIMIZERS)}")
+    power: float = key(1.0, "the rate falls as (what is left of the run) ** power")
+    workers: int = key(0, "processes that prepare batches; 0: the training process does, which is mostly fast enough")
+    dev_rows: int = key(1000, "rows to evaluate on at most")
+
+    # Files and tokenizer are known by their contents, wherever they lie.
+    FREE: ClassVar[frozenset[str]] = Settings.FREE | {
+        *("workers", "cache", "corpus", "dev", "dev_rows", "tokenizer", "eval_steps"),
+    }
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
+        **Settings.CHOICES,
+        "optimizer": OPTIMIZERS,
+        "documents": ("blank", "file"),
+        "units": ("lines", "sentences"),
+    }
+    RANGES: ClassVar[dict[Range, tuple[str, ...]]] = {
+        **Settings.RANGES,
+        MANY: (*Settings.RANGES[MANY], "max_ngram", "dev_rows"),
+        COUNT: (*Settings.RANGES[COUNT], "workers"),
+        SHARE: (*Settings.RANGES[SHARE], "short_prob", "mask_prob"),
+        (0.0, 10.0): ("power",),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.max_length < 8:
+            raise ValueError(f"max_length={self.max_length}: a row of two segments needs at least 8 tokens")

@@ -1,0 +1,90 @@
+"""A pretraining run as people ask for it: the corpus tokenized once, a model trained from scratch or resumed."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from albert_torch.pretraining.corpus import files
+from albert_torch.pretraining.examples import Examples
+from albert_torch.pretraining.recipe import PretrainingRecipe
+from albert_torch.pretraining.shards import INDEX, Shards, prepare
+from albert_torch.pretraining.trainer import Material, Place, Pretrainer, Result, held_out
+from albert_torch.tokenizer import AlbertTokenizer
+from albert_torch.training import state as states
+from albert_torch.training.model import load_tokenizer
+
+logger = logging.getLogger(__name__)
+
+
+def pretrain(recipe: PretrainingRecipe, directory: str | Path, resume: bool = False) -> Result:
+    """Train as the recipe says, into `directory`: the model in Hub layout, its tokenizer, the records, last.pt.
+
+    The model there is that of the last checkpoint at any time. `resume` continues a run that was killed, bit for bit.
+    Raises `ValueError` or `FileNotFoundError` for a bad recipe or bad data, `Diverged` for a loss that is no number.
+    """
+    folder = Path(directory)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes of a launcher; the others may be late
+    if first and not resume and (folder / "recipe.toml").exists():
+        raise ValueError(f"{folder} holds a run already: resume it, or choose another directory")
+    folder.mkdir(parents=True, exist_ok=True)
+    state = states.load(folder, Place) if resume else None
+    material = load(recipe, Path(recipe.cache) if recipe.cache else folder / "corpus")
+    trainer = Pretrainer(recipe, folder, material, state)
+    if first:
+        states.write_text(folder / "recipe.toml", recipe.to_toml())
+    result = trainer.run()
+    if first:
+        states.write_text(folder / "result.json", json.dumps(asdict(result), indent=2) + "\n")
+    return result
+
+
+def load(recipe: PretrainingRecipe, cache: Path) -> Material:
+    """The tokenizer, the corpus in `cache`, tokenized there if it is not yet, and the rows to evaluate on."""
+    if not recipe.corpus:
+        raise ValueError("the recipe names no corpus: give files or directories with text, or a Hub data set")
+    tokenizer = load_tokenizer(recipe)
+    shards = _shards(recipe, tokenizer, cache / "train", without(recipe.corpus, recipe.dev))
+    logger.info(
+        "corpus: %d documents, %d sentences, %d tokens", shards.document_count, shards.sentence_count, shards.tokens
+    )
+    rows = []
+    if recipe.dev:
+        dev = _shards(recipe, tokenizer, cache / "dev", recipe.dev)
+        rows = held_out(_examples(recipe, tokenizer, dev, seed=0), recipe.dev_rows)
+        logger.info("evaluation: %d rows", len(rows))
+    else:
+        logger.warning("no dev texts: the model is not evaluated")
+    return Material(tokenizer, _examples(recipe, tokenizer, shards, recipe.seed), rows, shards.description)
+
+
+def without(corpus: list[str], dev: list[str]) -> list[str]:
+    """The corpus's paths, its directories as lists of files where texts of `dev` lie in them."""
+    held = {file.resolve() for path in dev if Path(path).exists() for _, file in files(path)}
+    paths: list[str] = []
+    for path in corpus:
+        found = [file for _, file in files(path)] if Path(path).exists() else []
+        kept = [str(file) for file in found if file.resolve() not in held]
+        paths += [path] if len(kept) == len(found) else kept
+    return paths
+
+
+def _examples(recipe: PretrainingRecipe, tokenizer: AlbertTokenizer, shards: Shards, seed: int) -> Examples:
+    names = ("short_prob", "mask_prob", "max_ngram", "random_second")
+    options: dict[str, Any] = {name: getattr(recipe, name) for name in names}
+    length = min(recipe.max_length, tokenizer.model_max_length)
+    return Examples(shards, tokenizer, max_length=length, seed=seed, **options)
+
+
+def _shards(recipe: PretrainingRecipe, tokenizer: AlbertTokenizer, folder: Path, paths: list[str]) -> Shards:
+    """The tokenized corpus; one process on each machine makes it, the others wait."""
+    if os.environ.get("LOCAL_RANK", "0") != "0":
+        while not (folder / INDEX).exists():
+            time.sleep(0.2)
+    names = ("documents", "units", "encoding", "column")
+    return prepare(folder, paths, tokenizer, **{name: getattr(recipe, name) for name in names})

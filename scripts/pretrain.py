@@ -1,0 +1,11 @@
+"""Pretrain by a recipe: the same options as `albert-torch pretrain`.
+
+Under `torchrun` or `accelerate launch` it trains on several processes.
+"""
+
+import sys
+
+from albert_torch.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["pretrain", *sys.argv[1:]]))
