@@ -28,14 +28,17 @@ def packed_rows(inputs):
     )
 
 
-@pytest.fixture(params=["fused", "plain"])
+@pytest.fixture(params=["mkl", "fused", "plain"])
 def operators(request, monkeypatch):
-    """Run with oneDNN's fused operators, and as where there are none."""
+    """Run with MKL's packed product, with oneDNN's fused operators alone, and as where there are neither."""
     if request.param == "plain":
         monkeypatch.setattr(kernels, "fused_works", lambda dtype: False)
         monkeypatch.setattr(int8, "fused_works", lambda: False)
     elif not kernels.fused_works(torch.float32):
         pytest.skip("oneDNN's fused operators do not run here")
+    elif request.param == "mkl" and not torch.backends.mkl.is_available():
+        pytest.skip("this torch has no MKL")
+    monkeypatch.setattr(kernels, "mkl_pays", lambda: request.param == "mkl")
     return request.param
 
 
@@ -172,6 +175,35 @@ def test_the_trial_notices_missing_and_wrong_operators(monkeypatch, caplog):
     assert not int8.fused_works()
     kernels.fused_works.cache_clear()
     int8.fused_works.cache_clear()
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch has no MKL")
+@pytest.mark.parametrize("rows", [1, 63, 64, 65, 700])
+@pytest.mark.parametrize("act", [None, *ACTIVATIONS])
+def test_mkl_serves_any_number_of_rows(act, rows):
+    """Kills: a packed form that holds for one number of rows, a residual added before the activation, an activation
+    written over its own input before it is read for the last time."""
+    weight, bias = torch.randn(200, 96) / 5, torch.randn(200)
+    x, residual = torch.randn(rows, 96), torch.randn(rows, 200)
+    want = kernels.PlainLinear(weight.double(), bias.double(), act)(x.double(), residual.double())
+    kernel, before = kernels.MklLinear(weight, bias, act), residual.clone()
+    assert worst(kernel(x, residual), want) < 2e-5
+    assert torch.equal(residual, before)
+
+
+@pytest.mark.skipif(not torch.backends.mkl.is_available(), reason="this torch has no MKL")
+def test_mkl_is_tried_before_it_is_trusted(monkeypatch, caplog):
+    """Kills: a product that is used where it is missing, wrong for some numbers of rows, or clearly the slower one."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(kernels, "_faster", lambda one, other, margin=1.0: False)
+    assert kernels.mkl_pays.__wrapped__()
+    monkeypatch.setattr(kernels, "_faster", lambda one, other, margin=1.0: True)
+    assert not kernels.mkl_pays.__wrapped__()
+    monkeypatch.setattr(kernels, "_faster", lambda one, other, margin=1.0: False)
+    original = kernels.MklLinear.__call__
+    monkeypatch.setattr(kernels.MklLinear, "__call__", lambda self, x, *y: original(self, x, *y) * (len(x) != 5))
+    assert not kernels.mkl_pays.__wrapped__()
+    assert "oneDNN's instead" in caplog.text
 
 
 def test_the_model_is_left_alone_and_not_followed(operators):

@@ -207,10 +207,9 @@ class OptimizedAlbert(nn.Module):
             kept[self._ids([starts[i] + place for place in keep[i]] for i in range(len(rows)))] = True  # as given
             kept = kept[cells]
             cells = cells[kept]
-        back = cells.argsort()
 
         def give(tokens: Tensor) -> Tensor:
-            return tokens[back]
+            return tokens[cells.argsort()]
 
         return self._run(embedded, [lengths[i] for i in order], columns, row, len(rows), give, kept, None, head)
 

@@ -49,9 +49,7 @@ class PackedLayer:
         self.num_heads, self.eps, self.hidden_act = config.num_attention_heads, config.layer_norm_eps, config.hidden_act
         given = linears(layer, dtype, device)
         self.qkv, self.dense = kernels.linear(*given["qkv"]), kernels.linear(*given["dense"])
-        self.feed_forward: kernels.Kernel = kernels.FeedForward(
-            kernels.linear(*given["ffn"], self.hidden_act), kernels.linear(*given["ffn_output"])
-        )
+        self.feed_forward: kernels.Kernel = kernels.FeedForward(given["ffn"], given["ffn_output"], self.hidden_act)
         norms = (layer.attention.LayerNorm, layer.full_layer_layer_norm)
         self.norms = [
             (norm.weight.to(device, dtype, copy=True), norm.bias.to(device, dtype, copy=True)) for norm in norms
