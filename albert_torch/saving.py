@@ -142,8 +142,9 @@ def convert(
 ) -> None:
     """Rewrite any checkpoint that can be read as `model.safetensors` and `config.json`, with its tokenizer files.
 
-    All heads are kept, and the dtype, unless `dtype` asks for another. Names are those that transformers writes for the class in `architectures` or, when
-    the config names none, for the class that has these heads. Raises as `from_pretrained` does.
+    All heads are kept, and the dtype, unless `dtype` asks for another. Names are those that transformers writes for the
+    class in `architectures` or, when the config names none, for the class that has these heads. Raises as
+    `from_pretrained` does.
     """
     source = source if isinstance(source, Source) else Source(source)
     config = AlbertConfig.from_pretrained(**asdict(source))

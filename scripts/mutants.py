@@ -64,6 +64,21 @@ FAULTS = [
     ("encoding", "-(-width // multiple) * multiple", "width // multiple * multiple"),
     ("tokenizer", "if not certain(e.ids) or", "if False and not certain(e.ids) or"),
     ("tokenizer", '"direction": self.truncation_side', '"direction": "right"'),
+    ("training/loop", "(found[0] * self.world).backward()", "found[0].backward()"),
+    ("training/loop", "torch.manual_seed((recipe.seed * 1_000_003 + step)", "torch.manual_seed((recipe.seed)"),
+    ("training/state", "os.replace(partial, path)", "path.write_bytes(partial.read_bytes()[:-1])"),
+    ("pretraining/corpus", "not match[1].islower() and not abbreviated", "not match[1].islower()"),
+    ("pretraining/shards", "self.documents.append(len(self.sentences) - 1)", "pass"),
+    ("pretraining/masking", "1 / n for n in", "1 for n in"),
+    ("pretraining/masking", "if chance < 0.8", "if chance < 0.85"),
+    ("pretraining/masking", '.replace(b"\\2\\0", b"\\2\\1")', ""),
+    ("pretraining/examples", "a, b = (b, a) if label else (a, b)", "pass"),
+    ("pretraining/feed", "batch[rank::world]", "batch"),
+    ("pretraining/lamb", 'if group["adapt"]:\n            update.mul_', "if True:\n            update.mul_"),
+    ("pretraining/lamb", "weight / update, 1.0", "update / weight, 1.0"),
+    ("pretraining/objective", "index_select(0, places)", "index_select(0, places.flip(0))"),
+    ("pretraining/trainer", "state.position = tuple(position)", "pass"),
+    ("pretraining/vocabulary_training", 'r"(?<=\\d),"', 'r"(?<=x),"'),
 ]
 
 
@@ -82,7 +97,8 @@ def survivors(words: list[str]) -> int:
                 print(f"{module}.py holds {old!r} {text.count(old)} times, not once: mend the list", file=sys.stderr)
                 return 2
             path.write_text(text.replace(old, new))
-            tests = [f"tests/test_{name}.py" for name in (module, *CALLERS.get(module, ()))]
+            names = (module.replace("/", "_"), *CALLERS.get(module, ()))
+            tests = [f"tests/test_{name}.py" for name in names]
             tests = [name for name in tests if (tree / name).exists()]
             started = time.monotonic()
             command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
@@ -103,6 +119,11 @@ CALLERS = {
     "spiece": ("tokenizer",),
     "vocabulary": ("tokenizer",),
     "encoding": ("tokenizer",),
+    "training/loop": ("training_distributed",),
+    "training/state": ("training_loop",),
+    "pretraining/shards": ("pretraining_corpus",),
+    "pretraining/trainer": ("pretraining_runs",),
+    "pretraining/vocabulary_training": ("pretraining_tokenizer",),
 }
 
 if __name__ == "__main__":

@@ -78,6 +78,7 @@ def test_ids_equal_those_of_transformers(tmp_path: Path, corpus: Path, lowercase
     check_ids(tokenizer, tmp_path, generate(300, seed=3))
     pieces = set("".join(tokenizer.get_vocab().keys() - {*SPECIAL}))
     assert ("B" in pieces, "ú" in pieces) == (not lowercase, keep_accents)
+    assert "".join(tokenizer.tokenize("Bú")) == "▁" + ("b" if lowercase else "B") + ("ú" if keep_accents else "u")
 
 
 @pytest.mark.assets

@@ -30,7 +30,7 @@ INDEX = "index.json"  # written last: a folder without it is half-written
 FORMAT = 1
 BATCH, BATCH_CHARACTERS = 2000, 2**20  # what is tokenized at once, at most
 IDS_ONLY: dict[str, Any] = {"add_special_tokens": False, "return_token_type_ids": False, "return_attention_mask": False}
-OPEN = 4  # shards that a process keeps mapped
+OPEN = 32  # shards that a process keeps mapped; the rows of a group come from all of its shards
 
 
 @dataclass(frozen=True)

@@ -114,6 +114,7 @@ class Pretrainer(Loop[PretrainingRecipe, Place]):
 
     @staticmethod
     def _means(sums: Sums, masked: int, rows: int) -> Tensor:
+        masked = max(1, masked)  # of very short rows none may be
         mlm, sop = sums.mlm_loss / masked, sums.sop_loss / rows
         return torch.stack([mlm + sop, mlm, sop, sums.mlm_correct / masked, sums.sop_correct / rows])
 
