@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import pickle
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -138,10 +139,14 @@ def test_workers_do_not_outlive_a_killed_process(tmp_path: Path) -> None:
     """Kills: workers that wait for ever to hand over a batch, and hold the machine's memory."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
-    result = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
-    workers = [int(pid) for pid in result.stdout.split()]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        workers = [int(pid) for pid in process.stdout.readline().split()]  # to the end, it would wait for workers
     assert len(workers) == 2
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 20
     while any(map(alive, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not any(map(alive, workers))
+    left = list(filter(alive, workers))
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert left == []

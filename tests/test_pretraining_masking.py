@@ -167,7 +167,8 @@ def test_rows_with_little_to_hide(tmp_path: Path) -> None:
     """Kills: nothing hidden in the shortest row, a word parted to fit, an endless search, a budget above the words."""
     known, draw = tokenizer(tmp_path), random.Random(0)
     word, part = FIRST, FIRST + WORDS
-    assert sum(x != -100 for x in Masking(known)([CLS, word, SEP, word, SEP], draw)[1]) == 1
+    for share in (0.01, 0.15):
+        assert sum(x != -100 for x in Masking(known, share)([CLS, word, SEP, word, SEP], draw)[1]) == 1
     assert Masking(known)([CLS, word, part, part, SEP, word, part, SEP], draw)[1] == [-100] * 8
     assert Masking(known, 1.0)([CLS, word, part, SEP, part, SEP], draw)[1] == [-100, word, part, -100, part, -100]
     assert Masking(known)([CLS, 1, SEP, 4, SEP], draw) == ([CLS, 1, SEP, 4, SEP], [-100] * 5)

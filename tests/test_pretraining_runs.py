@@ -1,6 +1,5 @@
 """Pretraining runs: their numbers, the same run after any interruption and on two processes, and what they refuse."""
 
-import itertools
 import json
 import math
 import os
@@ -18,11 +17,11 @@ from conftest import ROOT
 from small_runs import SHAPE, WORDS, killed, losses, vocabulary, weights
 
 from albert_torch import AlbertForPreTraining
-from albert_torch.pretraining import PretrainingRecipe, pretrain
-from albert_torch.pretraining.runs import load, without
+from albert_torch.pretraining import PretrainingRecipe, pretrain, runs
 from albert_torch.pretraining.trainer import Place, Pretrainer
 from albert_torch.training import Diverged
 from albert_torch.training import state as states
+from albert_torch.training.model import load_tokenizer
 from albert_torch.training.records import read
 from albert_torch.training.task import collate
 
@@ -103,7 +102,7 @@ def test_a_run_learns_and_reports_what_transformers_measures(tmp_path: Path) -> 
     assert (tmp_path / "run" / "curves.png").exists()
 
     model = transformers.AlbertForPreTraining.from_pretrained(tmp_path / "run", dtype=torch.float64).eval()
-    rows = load(how, tmp_path / "run" / "corpus").dev
+    rows = runs.load(how, load_tokenizer(how), tmp_path / "run" / "corpus").dev
     sums = dict.fromkeys(NAMES, 0.0)
     places = 0
     with torch.no_grad():
@@ -129,10 +128,14 @@ def test_held_out_texts_are_not_trained_on(tmp_path: Path) -> None:
     """Kills: a file that is in the corpus and in the evaluation; a file left out that is not."""
     folder = texts(tmp_path / "texts")
     kept = [str(folder / "first.txt"), str(folder / "second.txt")]
+    without = runs.without
     assert without([str(folder)], [str(folder / "held.txt")]) == kept
     assert without([str(folder)], [str(tmp_path / "texts" / ".." / "texts" / "held.txt")]) == kept
     assert without([str(folder)], []) == [str(folder)]
-    assert without(kept, [str(folder)]) == []
+    with pytest.raises(ValueError, match="holds out the whole corpus"):
+        without(kept, [str(folder)])
+    with pytest.raises(ValueError, match="org/set is both corpus and dev"):
+        without(["org/set"], ["org/set"])
 
 
 @pytest.mark.parametrize(
@@ -156,9 +159,7 @@ def test_an_interrupted_run_continues_bit_for_bit(
 
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_kill_9_at_any_moment(tmp_path: Path, kills: int) -> None:
-    """Kills: a checkpoint that can be half written, a corpus that is half tokenized, a resumed run that differs."""
-    if kills > 1 and not os.environ.get("ALBERT_TORCH_SLOW"):
-        pytest.skip("takes minutes: set $ALBERT_TORCH_SLOW=1")
+    """Kills: a checkpoint that can be half written, a resumed run that differs."""
     how = recipe(tmp_path, steps=30 * kills, eval_steps=2)
     (tmp_path / "recipe.toml").write_text(how.to_toml())
     pretrain(how, tmp_path / "whole")
@@ -214,7 +215,9 @@ def test_resuming_another_run_says_what_differs(tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     (tmp_path / "texts").rename(moved)
     elsewhere = replace(how, corpus=[str(moved)], dev=[str(moved / "held.txt")])
+    result = (tmp_path / "run" / "result.json").read_bytes()
     pretrain(elsewhere, tmp_path / "run", resume=True)
+    assert (tmp_path / "run" / "result.json").read_bytes() == result
     with (moved / "first.txt").open("a") as file:
         file.write("w1 w2\n")
     with pytest.raises(ValueError, match=r"another corpus: .*name first.txt, bytes \d+"):
@@ -254,6 +257,13 @@ def test_a_run_needs_a_corpus(tmp_path: Path) -> None:
         pretrain(recipe(tmp_path, corpus=[str(tmp_path / "short.txt")]), tmp_path / "c")
     with pytest.raises(ValueError, match="optimizer='sgd' is not known; use one of lamb, adamw"):
         recipe(tmp_path, optimizer="sgd")
+    with pytest.raises(ValueError, match=r"mask_prob=0\.0 must be above 0"):
+        recipe(tmp_path, mask_prob=0)
+    with pytest.raises(ValueError, match="must be below 1"):
+        recipe(tmp_path, adam_beta2=1)
+    with pytest.raises(ValueError, match="hidden_size"):  # before a corpus is made ready, which may take hours
+        pretrain(recipe(tmp_path, shape={**SHAPE, "num_attention_heads": 5}), tmp_path / "d")
+    assert not (tmp_path / "d").exists()
     with pytest.raises(ValueError, match="max_length=7: a row of two segments needs at least 8 tokens"):
         recipe(tmp_path, max_length=7)
 
@@ -270,10 +280,20 @@ def test_every_recipe_can_be_read(path: Path) -> None:
         assert (how.dropout, shape["hidden_dropout_prob"]) == (0.0, 0.0)
 
 
-def test_rows_of_every_epoch_differ(tmp_path: Path) -> None:
-    """Kills: masks or pairs that are the same in each epoch."""
-    examples = load(recipe(tmp_path), tmp_path / "corpus").examples
-    plans = [plan for plan, _ in itertools.takewhile(lambda item: item[0].epoch < 2, examples.plan())]
-    first, second = ([examples.row(plan) for plan in plans if plan.epoch == epoch] for epoch in (0, 1))
-    texts_of = [{tuple(row["input_ids"]) for row in rows} for rows in (first, second)]
-    assert not texts_of[0] & texts_of[1]
+def test_every_key_reaches_the_examples_and_the_optimizer(tmp_path: Path) -> None:
+    """Kills: an option that does nothing."""
+    corpus = texts(tmp_path / "texts") / "first.txt"
+    keys = {"mask_prob": 0.5, "max_ngram": 1, "short_prob": 1.0, "random_second": True, "seed": 7, "max_length": 24}
+    cut = {"documents": "file", "units": "sentences", "encoding": "latin-1", "column": "body"}
+    how = recipe(tmp_path, corpus=[str(corpus)], dev=[], power=2.0, weight_decay=0.3, dtype="bfloat16", **keys, **cut)
+    trainer = Pretrainer(how, tmp_path / "run", load_tokenizer(how))
+    (tmp_path / "run").mkdir()
+    material = runs.load(how, trainer.tokenizer, tmp_path / "corpus")
+    examples = material.examples
+    assert (examples.seed, examples.short_prob, examples.random_second, examples.room) == (7, 1.0, True, 21)
+    assert (examples.masking.mask_prob, examples.masking.cumulative) == (0.5, [])
+    assert {name: material.description[name] for name in cut} == cut
+    trainer.run(material)
+    assert [group["weight_decay"] for group in trainer.optimizer.param_groups] == [0.3, 0.0]
+    rates = [line["learning_rate"] for line in read(tmp_path / "run")]
+    assert rates == pytest.approx([0.0, 0.005, *(0.01 * (1 - step / 12) ** 2 for step in range(2, 12))])

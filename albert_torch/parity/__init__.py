@@ -15,7 +15,7 @@ import torch
 
 from albert_torch.checkpoint import by_canonical_name, classes_filled, part_of, read_state_dict
 from albert_torch.config import AlbertConfig
-from albert_torch.hub import Source
+from albert_torch.hub import NANO, Source
 from albert_torch.parity.compare import (
     TOLERANCES,
     Measurement,
@@ -63,7 +63,7 @@ def check(
     seed: int = 0,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Report:
-    """Compare a checkpoint, or without one the generated ones of `SHAPES`, in every head, dtype and backend.
+    """Compare a checkpoint, or without one the packaged model and the generated ones of `SHAPES`, in all that is named.
 
     `heads` None: all that the checkpoint fills. `tolerances` by dtype replace `TOLERANCES` (times the scale, see
     there). `text`: a file of one text a line, a tab between the two of a pair. `progress` is told each step.
@@ -160,7 +160,8 @@ def _generated(
     if text is not None:
         raise ValueError("generated checkpoints have no tokenizer: give a checkpoint that has, or leave out --text")
     report.notes.append("inputs: random ids, padded rows of two segments (generated checkpoints have no tokenizer)")
-    return [
+    trained = [head for head in heads or HEADS if head in ("Model", "PreTraining", "MaskedLM")]
+    return (_given(Source(NANO), trained, None, seed, report) if trained else []) + [
         _Job(label, head, random_rows(AlbertConfig(**values), seed), "", {}, values)
         for label, values in SHAPES.items()
         for head in heads or HEADS
@@ -170,8 +171,8 @@ def _generated(
 def _given(
     source: Source, heads: Sequence[str] | None, text: str | os.PathLike[str] | None, seed: int, report: Report
 ) -> list[_Job]:
-    name, arguments = os.fspath(source.name_or_dir), {key: value for key, value in asdict(source).items() if value}
-    del arguments["name_or_dir"]
+    name = os.fspath(source.directory or source.name_or_dir)
+    arguments = {key: value for key, value in asdict(source).items() if value and key != "name_or_dir"}
     config = AlbertConfig.from_pretrained(name, **arguments)
     raw, path = read_state_dict(source)
     parts = {part_of(key) for key in by_canonical_name(raw, str(path))}
@@ -209,7 +210,7 @@ def _rows(
         encoded = [tokenizer(*pair, return_token_type_ids=True, **limit) for pair in texts]
         return [(one["input_ids"], one["token_type_ids"]) for one in encoded]
 
-    name = os.fspath(source.name_or_dir)
+    name = os.fspath(source.directory or source.name_or_dir)
     rows = encode(AlbertTokenizer.from_pretrained(name, **arguments))
     report.notes.append(f"inputs: {len(texts)} texts, {sum(len(ids) for ids, _ in rows)} tokens")
     if kinds[0] == "tokenizer.json":

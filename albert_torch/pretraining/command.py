@@ -8,6 +8,7 @@ from albert_torch.pretraining.recipe import PretrainingRecipe
 from albert_torch.pretraining.runs import pretrain
 from albert_torch.pretraining.vocabulary_training import train_tokenizer
 from albert_torch.training import command
+from albert_torch.training.state import first_process
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +20,7 @@ def run(args: argparse.Namespace) -> list[str]:
     """Train as the options say; lines to print.  Raises `ValueError`, `OSError` and `ImportError` with a sentence."""
     recipe = command.recipe_of(args, PretrainingRecipe)
     result = pretrain(recipe, args.out, resume=args.resume)
-    if not command.first():
+    if not first_process():
         return []
     scores = ", ".join(f"{name.removeprefix('dev_')} {value:.4f}" for name, value in result.scores.items())
     ended = f"finished after {result.step} updates" + (f"; held out: {scores}" if scores else "")

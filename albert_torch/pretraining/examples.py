@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from albert_torch.pretraining.masking import Masking
 from albert_torch.pretraining.shards import Shards
 from albert_torch.tokenizer import AlbertTokenizer
 from albert_torch.training.task import Inputs
+
+logger = logging.getLogger(__name__)
 
 SPECIAL = 3  # tokens beside the two segments: [CLS] A [SEP] B [SEP]
 
@@ -46,7 +49,7 @@ class Examples:
     Sentences of one document are gathered up to a target length, `max_length` or with `short_prob` a shorter one, and
     parted into two segments at a random one of their ends; half of the pairs are swapped. No sentence serves twice in
     an epoch; one longer than half a row counts as several. A sentence that is left alone gives no example
-    (`skipped` counts them). With `random_second` it gets a piece of another document of its shard as its second
+    (`skipped` counts an epoch's). With `random_second` it gets a piece of another document of its shard as its second
     segment, with label 1; where most documents are one sentence, that label says little.
 
     Each epoch goes through the shards in another order, `group` of them at a time with their examples shuffled
@@ -95,6 +98,9 @@ class Examples:
                     found = True
                     yield plan, Position(epoch, number, done)
                 offset = 0
+            if self.skipped:
+                logger.info("epoch %d: %d sentences that stand alone gave no example", epoch, self.skipped)
+                self.skipped = 0
             if not found:
                 raise ValueError(
                     f"no example in {self.shards.document_count} documents with {self.shards.sentence_count} "

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from albert_torch.heads import AlbertForPreTraining
-
-IGNORED = -100
+from albert_torch.training.masked import IGNORED
 
 
 class Sums(NamedTuple):

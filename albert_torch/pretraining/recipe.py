@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from albert_torch.pretraining.lamb import OPTIMIZERS
 from albert_torch.training.settings import COUNT, MANY, SHARE, Range, Settings, key
-
-OPTIMIZERS = ("lamb", "adamw")
 
 
 @dataclass
@@ -20,7 +19,7 @@ class PretrainingRecipe(Settings):
     learning_rate: float = key(0.00176, "the highest rate")
     corpus: list[str] = field(
         default_factory=list,
-        metadata={"help": "text files (.gz and .zst too), JSON lines, directories of them, or one Hub data set"},
+        metadata={"help": "text files (.gz and .zst too), JSON lines, directories of them, or Hub data sets"},
     )
     dev: list[str] = field(
         default_factory=list, metadata={"help": "texts to evaluate on; left out of the corpus where they lie in it"}
@@ -34,6 +33,7 @@ class PretrainingRecipe(Settings):
     mask_prob: float = key(0.15, "share of the tokens to predict")
     max_ngram: int = key(3, "words that are masked together at most; n words with a probability as 1/n")
     random_second: bool = key(False, "give a lone sentence a second one from elsewhere, as Google's code can")
+    sinusoids: bool = key(False, "let position embeddings start as sinusoids: short runs then find neighbours sooner")
     optimizer: str = key("lamb", f"one of {', '.join(OPTIMIZERS)}")
     power: float = key(1.0, "the rate falls as (what is left of the run) ** power")
     workers: int = key(0, "processes that prepare batches; 0: the training process does, which is mostly fast enough")
@@ -45,7 +45,7 @@ class PretrainingRecipe(Settings):
     }
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
         **Settings.CHOICES,
-        "optimizer": OPTIMIZERS,
+        "optimizer": tuple(OPTIMIZERS),
         "documents": ("blank", "file"),
         "units": ("lines", "sentences"),
     }
@@ -61,3 +61,8 @@ class PretrainingRecipe(Settings):
         super().__post_init__()
         if self.max_length < 8:
             raise ValueError(f"max_length={self.max_length}: a row of two segments needs at least 8 tokens")
+        for name in ("mask_prob", "adam_eps"):
+            if not getattr(self, name):
+                raise ValueError(f"{name}=0.0 must be above 0")
+        if max(self.adam_beta1, self.adam_beta2) == 1:
+            raise ValueError("adam_beta1 and adam_beta2 must be below 1")

@@ -25,30 +25,28 @@ logger = logging.getLogger(__name__)
 def pretrain(recipe: PretrainingRecipe, directory: str | Path, resume: bool = False) -> Result:
     """Train as the recipe says, into `directory`: the model in Hub layout, its tokenizer, the records, last.pt.
 
-    The model there is that of the last checkpoint at any time. `resume` continues a run that was killed, bit for bit.
+    The model is written with every checkpoint. `resume` continues a run that was killed, bit for bit.
     Raises `ValueError` or `FileNotFoundError` for a bad recipe or bad data, `Diverged` for a loss that is no number.
     """
     folder = Path(directory)
-    first = os.environ.get("RANK", "0") == "0"  # of the processes of a launcher; the others may be late
-    if first and not resume and (folder / "recipe.toml").exists():
-        raise ValueError(f"{folder} holds a run already: resume it, or choose another directory")
-    folder.mkdir(parents=True, exist_ok=True)
+    states.refuse_second_run(folder, resume)
+    if not recipe.corpus:
+        raise ValueError("the recipe names no corpus: give files or directories with text, or a Hub data set")
     state = states.load(folder, Place) if resume else None
-    material = load(recipe, Path(recipe.cache) if recipe.cache else folder / "corpus")
-    trainer = Pretrainer(recipe, folder, material, state)
-    if first:
+    tokenizer = load_tokenizer(recipe)
+    trainer = Pretrainer(recipe, folder, tokenizer)
+    folder.mkdir(parents=True, exist_ok=True)
+    material = load(recipe, tokenizer, Path(recipe.cache) if recipe.cache else folder / "corpus")
+    if states.first_process():
         states.write_text(folder / "recipe.toml", recipe.to_toml())
-    result = trainer.run()
-    if first:
+    result = trainer.run(material, state)
+    if states.first_process():
         states.write_text(folder / "result.json", json.dumps(asdict(result), indent=2) + "\n")
     return result
 
 
-def load(recipe: PretrainingRecipe, cache: Path) -> Material:
-    """The tokenizer, the corpus in `cache`, tokenized there if it is not yet, and the rows to evaluate on."""
-    if not recipe.corpus:
-        raise ValueError("the recipe names no corpus: give files or directories with text, or a Hub data set")
-    tokenizer = load_tokenizer(recipe)
+def load(recipe: PretrainingRecipe, tokenizer: AlbertTokenizer, cache: Path) -> Material:
+    """The corpus in `cache`, tokenized there if it is not yet, and the rows to evaluate on."""
     shards = _shards(recipe, tokenizer, cache / "train", without(recipe.corpus, recipe.dev))
     logger.info(
         "corpus: %d documents, %d sentences, %d tokens", shards.document_count, shards.sentence_count, shards.tokens
@@ -60,17 +58,24 @@ def load(recipe: PretrainingRecipe, cache: Path) -> Material:
         logger.info("evaluation: %d rows", len(rows))
     else:
         logger.warning("no dev texts: the model is not evaluated")
-    return Material(tokenizer, _examples(recipe, tokenizer, shards, recipe.seed), rows, shards.description)
+    return Material(_examples(recipe, tokenizer, shards, recipe.seed), rows, shards.description)
 
 
 def without(corpus: list[str], dev: list[str]) -> list[str]:
-    """The corpus's paths, its directories as lists of files where texts of `dev` lie in them."""
+    """The corpus's paths, its directories as lists of files where texts of `dev` lie in them.
+
+    Raises `ValueError` when nothing is left, or a Hub data set is both: its rows cannot be told apart.
+    """
+    if both := sorted(path for path in {*corpus} & {*dev} if not Path(path).exists()):
+        raise ValueError(f"{both[0]} is both corpus and dev: evaluate on other texts")
     held = {file.resolve() for path in dev if Path(path).exists() for _, file in files(path)}
     paths: list[str] = []
     for path in corpus:
         found = [file for _, file in files(path)] if Path(path).exists() else []
         kept = [str(file) for file in found if file.resolve() not in held]
         paths += [path] if len(kept) == len(found) else kept
+    if not paths:
+        raise ValueError(f"dev ({', '.join(dev)}) holds out the whole corpus: leave something to train on")
     return paths
 
 
@@ -84,6 +89,8 @@ def _examples(recipe: PretrainingRecipe, tokenizer: AlbertTokenizer, shards: Sha
 def _shards(recipe: PretrainingRecipe, tokenizer: AlbertTokenizer, folder: Path, paths: list[str]) -> Shards:
     """The tokenized corpus; one process on each machine makes it, the others wait."""
     if os.environ.get("LOCAL_RANK", "0") != "0":
+        if not (folder / INDEX).exists():
+            logger.info("waiting for %s, which the first process on this machine makes", folder)
         while not (folder / INDEX).exists():
             time.sleep(0.2)
     names = ("documents", "units", "encoding", "column")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,13 @@ from albert_torch.heads import AlbertForPreTraining
 from albert_torch.pretraining.examples import Examples, Position
 from albert_torch.pretraining.feed import feed
 from albert_torch.pretraining.lamb import OPTIMIZERS, rate
-from albert_torch.pretraining.objective import IGNORED, Objective, Sums
+from albert_torch.pretraining.objective import Objective, Sums
 from albert_torch.pretraining.recipe import PretrainingRecipe
 from albert_torch.pretraining.shards import differences
 from albert_torch.tokenizer import AlbertTokenizer
 from albert_torch.training import state as states
 from albert_torch.training.loop import Loop, tokens
+from albert_torch.training.masked import predicted
 from albert_torch.training.model import build
 from albert_torch.training.task import Inputs
 
@@ -33,7 +34,6 @@ logger = logging.getLogger(__name__)
 class Material:
     """What a run trains on: examples, the rows to evaluate on (none: []), and what tells the corpus apart."""
 
-    tokenizer: AlbertTokenizer
     examples: Examples
     dev: list[Inputs]
     description: dict[str, Any]
@@ -41,9 +41,10 @@ class Material:
 
 @dataclass
 class Place(states.State):
-    """A state that also knows where the stream of examples stands."""
+    """A state that also knows where the stream of examples stands, and what the last evaluation said."""
 
     position: tuple[int, ...] = (0, 0, 0)
+    scores: dict[str, float] = field(default_factory=dict)
 
     def changed(self, data: dict[str, Any]) -> Iterable[str]:
         """What differs in the corpus: files, sizes, hashes, how it was cut and tokenized."""
@@ -59,45 +60,50 @@ class Result:
 
 
 class Pretrainer(Loop[PretrainingRecipe, Place]):
-    """One run, in `folder`: the model in Hub layout as of the last checkpoint, last.pt, and the records."""
+    """One run, in `folder`: the model in Hub layout as of the last checkpoint, last.pt, and the records.
+
+    The model is built at once, so that a recipe that cannot run fails before a corpus is made ready.
+    """
 
     names = ("loss", "mlm_loss", "sop_loss", "mlm_accuracy", "sop_accuracy")
 
-    def __init__(self, recipe: PretrainingRecipe, folder: Path, material: Material, state: Place | None = None) -> None:
+    def __init__(self, recipe: PretrainingRecipe, folder: Path, tokenizer: AlbertTokenizer) -> None:
         super().__init__(recipe, folder)
-        self.tokenizer, self.examples, self.dev = material.tokenizer, material.examples, material.dev
-        self.raw = build(recipe, AlbertForPreTraining, self.tokenizer)
-        model, data = self.place(Objective(self.raw)), material.description
-        optimizer = OPTIMIZERS[recipe.optimizer](model, recipe)
-        self.begin(model, optimizer, state or Place(asdict(recipe), data), state is not None, data)
+        self.tokenizer = tokenizer
+        self.raw = build(recipe, AlbertForPreTraining, tokenizer)
+        if recipe.sinusoids and not recipe.model:
+            start_as_sinusoids(self.raw.albert.embeddings.position_embeddings.weight, self.raw.config.initializer_range)
+        self.placed = self.place(Objective(self.raw))
 
-    def run(self) -> Result:
-        """Train to the end.  Raises `Diverged`, `OSError` for a full disk."""
-        recipe, state, scores = self.recipe, self.state, {}
-        stream = feed(
-            self.examples, Position(*state.position), recipe.batch_size, self.rank, self.world, recipe.workers
-        )
+    def run(self, material: Material, state: Place | None = None) -> Result:
+        """Train to the end, from `state` on.  Raises `Diverged`, `OSError` for a full disk."""
+        recipe, self.dev = self.recipe, material.dev
+        optimizer = OPTIMIZERS[recipe.optimizer](self.placed, recipe)
+        started = state or Place(asdict(recipe), material.description)
+        self.begin(self.placed, optimizer, started, state is not None, material.description)
+        position = Position(*started.position)
+        stream = feed(material.examples, position, recipe.batch_size, self.rank, self.world, recipe.workers)
         with self.record():
-            while state.step < recipe.steps:
+            while started.step < recipe.steps:
                 rows, position = next(stream)
                 self._update(rows)
-                state.position = tuple(position)
-                last = state.step == recipe.steps
-                if state.step % recipe.log_steps == 0 or last:
+                started.position = tuple(position)
+                last = started.step == recipe.steps
+                if started.step % recipe.log_steps == 0 or last:
                     self.flush()
-                if self.dev and (state.step % self.eval_steps == 0 or last):
-                    scores = self._evaluate()
-                if state.step % self.save_steps == 0 or last:
-                    self._export()
+                if self.dev and (started.step % self.eval_steps == 0 or last):
+                    started.scores = self._evaluate()
+                if started.step % self.save_steps == 0 or last:
                     self.save()
-        return Result(state.step, scores)
+        return Result(started.step, started.scores)
 
     def _update(self, rows: list[Inputs]) -> None:
-        counts = torch.tensor([sum(map(_masked, rows)), len(rows), sum(map(tokens, rows))])
-        counts = self.accelerator.reduce(counts.to(self.accelerator.device), "sum")
-        self.masked, self.rows, count = counts.tolist()
+        counts = [sum(map(predicted, rows)), len(rows), sum(map(tokens, rows))]
+        if self.world > 1:
+            counts = self.accelerator.reduce(torch.tensor(counts, device=self.accelerator.device), "sum").tolist()
+        self.masked, self.rows, count = counts
         parts = [rows[i :: self.recipe.accumulate] for i in range(self.recipe.accumulate)]
-        self.update(parts, count, f"the examples from {tuple(self.state.position)} (epoch, group, number) on")
+        self.update(parts, count, f"the examples from {tuple(self.state.position)} (epoch, group, offset) on")
 
     def measure(self, part: list[Inputs]) -> Tensor:
         """Both losses and accuracies: means over the whole batch's masked places, or its rows, whatever its parts."""
@@ -127,7 +133,7 @@ class Pretrainer(Loop[PretrainingRecipe, Place]):
         size = max(1, self.recipe.batch_size // self.parts)
         order = sorted(self.dev, key=tokens, reverse=True)
         groups = [order[i : i + size] for i in range(0, len(order), size)]
-        masked, total = sum(map(_masked, self.dev)), torch.zeros(len(self.names), device=self.accelerator.device)
+        masked, total = sum(map(predicted, self.dev)), torch.zeros(len(self.names), device=self.accelerator.device)
         for i in range(0, len(groups), self.world):  # as many calls on each process: shards need it
             mine = i + self.rank
             found = self._means(self._sums(groups[min(mine, len(groups) - 1)]), masked, len(self.dev))
@@ -139,26 +145,24 @@ class Pretrainer(Loop[PretrainingRecipe, Place]):
         self.clock += time.perf_counter() - started
         return scores
 
-    def _export(self) -> None:
+    def export(self, weights: dict[str, Any]) -> None:
         """Write the model and its tokenizer, for anyone to load."""
-        self.flush()
-        weights, _ = states.gather(self.model, self.optimizer)
-        if self.accelerator.is_main_process:
-            export(self.raw, weights, self.tokenizer, self.folder)
-        self.accelerator.wait_for_everyone()
+        self.raw.save_pretrained(
+            self.folder, state_dict={name.removeprefix("model."): x for name, x in weights.items()}
+        )
+        self.tokenizer.save_pretrained(self.folder)
 
 
-def export(
-    model: AlbertForPreTraining, weights: Mapping[str, Tensor], tokenizer: AlbertTokenizer, folder: Path
-) -> None:
-    """The model with the weights of its `Objective`, in Hub layout."""
-    model.save_pretrained(folder, state_dict={name.removeprefix("model."): w for name, w in weights.items()})
-    if not (folder / "tokenizer.json").exists():
-        tokenizer.save_pretrained(folder)
+@torch.no_grad()
+def start_as_sinusoids(weight: Tensor, deviation: float) -> None:
+    """Fill position embeddings (T, E) with the encodings of Vaswani et al. (2017, §3.5), of this standard deviation.
 
-
-def _masked(row: Inputs) -> int:
-    return sum(label != IGNORED for label in row["labels"])
+    A neighbour is then the same turn away from everywhere; from random embeddings each place has to learn its own.
+    """
+    positions, size = weight.shape
+    angles = torch.arange(positions)[:, None] / 10_000 ** (torch.arange(0, size, 2) / size)  # (T, E / 2)
+    waves = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :size]  # (T, E)
+    weight.copy_(waves * (deviation * 2**0.5))
 
 
 def held_out(examples: Examples, count: int) -> list[Inputs]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
 from dataclasses import fields
 
 from albert_torch.training.recipe import Recipe
 from albert_torch.training.runs import finetune, summary_text
 from albert_torch.training.settings import Own, Settings
+from albert_torch.training.state import first_process
 from albert_torch.training.trainer import Result
 
 
@@ -33,14 +33,9 @@ def add_recipe_options(parser: argparse.ArgumentParser, kind: type[Settings], ex
             keys.add_argument(name, default=argparse.SUPPRESS, metavar="X", help=text)
 
 
-def first() -> bool:
-    """Whether this is the one of a launcher's processes that speaks."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def recipe_of(args: argparse.Namespace, kind: type[Own]) -> Own:
     """The recipe that the options ask for; the log goes to stderr from now on."""
-    logging.basicConfig(level=logging.INFO if first() else logging.ERROR, format="%(asctime)s %(message)s")
+    logging.basicConfig(level=logging.INFO if first_process() else logging.ERROR, format="%(asctime)s %(message)s")
     logging.getLogger("httpx").setLevel(logging.WARNING)
     overrides = {key.name: vars(args)[key.name] for key in fields(kind) if key.name in vars(args)}
     recipe = kind.load(args.recipe, **overrides)
@@ -50,7 +45,7 @@ def recipe_of(args: argparse.Namespace, kind: type[Own]) -> Own:
 def run(args: argparse.Namespace) -> list[str]:
     """Train as the options say; lines to print.  Raises `ValueError`, `OSError` and `ImportError` with a sentence."""
     results = finetune(recipe_of(args, Recipe), args.out, resume=args.resume)
-    if not first():
+    if not first_process():
         return []
     return [*map(_line, results), *([summary_text(results)] if len(results) > 1 else []), f"written to {args.out}"]
 

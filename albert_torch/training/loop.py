@@ -141,13 +141,17 @@ class Loop(Generic[Recipe, State]):
         return values
 
     def save(self) -> None:
-        """Write the state, to continue from."""
+        """Write the state, to continue from, and what `export` makes of the weights."""
         self.flush()  # a checkpoint never holds what is no number
         self.state.model, self.state.optimizer = states.gather(self.model, self.optimizer)
         if self.accelerator.is_main_process:
+            self.export(self.state.model)
             states.save(self.state, self.folder)
         self.state.model, self.state.optimizer = {}, {}
         self.accelerator.wait_for_everyone()
+
+    def export(self, weights: dict[str, Any]) -> None:
+        """What else a checkpoint writes: nothing."""
 
     def batch(self, rows: list[Inputs], pad_token_id: int) -> Batch:
         """Rows as tensors on this process's device."""

@@ -51,7 +51,7 @@ class MaskedLM(Task):
 
     def targets(self, row: Inputs) -> int:
         """Tokens to predict."""
-        return sum(label != IGNORED for label in row["labels"])
+        return predicted(row)
 
     def keep(self, output: Any, batch: Batch) -> list[Any]:
         """The best token at each place to predict, the right one, and its log-probability."""
@@ -74,3 +74,8 @@ class MaskedLM(Task):
         """The best piece for each hidden token, and what stood there."""
         piece = self.tokenizer.convert_ids_to_tokens
         return [{"prediction": piece(best), "label": piece(labels)} for best, labels, _ in kept]
+
+
+def predicted(row: Inputs) -> int:
+    """How many tokens of a row are to be predicted."""
+    return sum(label != IGNORED for label in row["labels"])

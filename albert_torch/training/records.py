@@ -80,14 +80,16 @@ def read(folder: Path) -> list[dict[str, Any]]:
 
 
 def curves(folder: Path) -> None:
-    """Draw loss, learning rate and the dev metrics of metrics.jsonl over the steps, into curves.png."""
+    """Draw losses, learning rate and metrics of metrics.jsonl over the steps, into curves.png."""
     from matplotlib.figure import Figure
 
     lines = read(folder)
     attempt = max((line["attempt"] for line in lines), default=0)
     lines = [line for line in lines if line["attempt"] == attempt]
-    names = sorted({name for line in lines for name in line if name.startswith("dev_")} - {"dev_loss"})
-    panels = [["loss", "dev_loss"], ["learning_rate"], *([names] if names else [])]
+    names = sorted({name for line in lines for name in line} - {"attempt", "step", "grad_norm", "tokens_per_second"})
+    losses, rates = [name for name in names if name.endswith("loss")], ["learning_rate"]
+    metrics = [name for name in names if name not in losses + rates]
+    panels = [losses, rates, *([metrics] if metrics else [])]
     figure = Figure(figsize=(5 * len(panels), 4), layout="constrained")
     for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
         for name in panel:

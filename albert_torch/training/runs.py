@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import statistics
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -27,20 +26,18 @@ def finetune(recipe: Recipe, directory: str | Path, resume: bool = False) -> lis
     Raises `ValueError` or `FileNotFoundError` for a bad recipe or bad data, `Diverged` for a loss that is no number.
     """
     folder = Path(directory)
-    first = os.environ.get("RANK", "0") == "0"  # of the processes of a launcher; the others may be late
-    if first and not resume and (folder / "recipe.toml").exists():
-        raise ValueError(f"{folder} holds a run already: resume it, or choose another directory")
+    states.refuse_second_run(folder, resume)
     material = load(recipe)
     if recipe.seeds == 1:
         return [_one(recipe, folder, material, resume)]
     folder.mkdir(parents=True, exist_ok=True)
-    if first:
+    if states.first_process():
         states.write_text(folder / "recipe.toml", recipe.to_toml())
     results, paths = [], []
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):
         paths.append(folder / f"seed-{seed}")
         results.append(_one(replace(recipe, seed=seed, seeds=1), paths[-1], material, resume))
-    if first:
+    if states.first_process():
         states.write_text(folder / "summary.json", json.dumps(summary(results, paths), indent=2) + "\n")
     return results
 

@@ -90,6 +90,17 @@ def write_text(path: Path, text: str) -> None:
     write(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
+def first_process() -> bool:
+    """Whether this is the one of a launcher's processes that writes and speaks; known before they have met."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def refuse_second_run(folder: Path, resume: bool) -> None:
+    """Raise `ValueError` when a new run would write over another one."""
+    if first_process() and not resume and (folder / "recipe.toml").exists():  # the other processes may be late
+        raise ValueError(f"{folder} holds a run already: resume it, or choose another directory")
+
+
 def gather(model: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
     """All weights and the optimizer's state; of a sharded model whole ones, on the CPU of the first process."""
     if (sharding := _sharding(model)) is None:
