@@ -280,6 +280,22 @@ def test_every_recipe_can_be_read(path: Path) -> None:
         assert (how.dropout, shape["hidden_dropout_prob"]) == (0.0, 0.0)
 
 
+def test_position_embeddings_can_start_as_sinusoids(tmp_path: Path) -> None:
+    """Kills: waves of another length or deviation, sines and cosines apart, a trained checkpoint that is overwritten."""
+    how = recipe(tmp_path, sinusoids=True)
+    weight = Pretrainer(how, tmp_path / "run", load_tokenizer(how)).raw.albert.embeddings.position_embeddings.weight
+    for position, at in ((0, 0), (0, 1), (5, 4), (63, 9)):
+        angle = position / 10_000 ** (2 * (at // 2) / 10)
+        assert weight[position, at].item() == pytest.approx(
+            0.1 * 2**0.5 * (math.cos, math.sin)[at % 2 == 0](angle), abs=1e-6
+        )
+    pretrain(how, tmp_path / "run")
+    again = recipe(tmp_path, sinusoids=True, model=str(tmp_path / "run"))
+    trained = AlbertForPreTraining.from_pretrained(tmp_path / "run").albert.embeddings.position_embeddings.weight
+    model = Pretrainer(again, tmp_path / "other", load_tokenizer(again)).raw
+    assert torch.equal(model.albert.embeddings.position_embeddings.weight, trained)
+
+
 def test_every_key_reaches_the_examples_and_the_optimizer(tmp_path: Path) -> None:
     """Kills: an option that does nothing."""
     corpus = texts(tmp_path / "texts") / "first.txt"

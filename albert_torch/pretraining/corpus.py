@@ -1,4 +1,4 @@
-"""Text files and Hub data sets -> sentences, read as a stream: no corpus, file or document is ever held whole."""
+"""Text files and Hub data sets -> sentences, read as a stream: only a JSON record or a row is ever held whole."""
 
 from __future__ import annotations
 
@@ -15,14 +15,18 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from tqdm import tqdm
+
+from albert_torch.pretraining.hub import commit, on_hub, rows
+
 logger = logging.getLogger(__name__)
 
 BLOCK = 2**20  # bytes read at once
 LONGEST = 2**16  # characters of a line or paragraph; longer ones are cut
-LONGEST_RECORD = 2**28  # characters of a JSON record, the one thing that is held whole
-HUB = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?(?<!\.txt)(?<!\.jsonl)(?<!\.gz)(?<!\.zst)", re.ASCII)
-STOP = re.compile(r"[.!?…]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]*(\w))")
+LONGEST_RECORD = 2**28  # characters of a JSON record
+STOP = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]*(\w))")
 TITLES = "Mr Mrs Ms Messrs Mme Mlle Dr St Prof Rev Hon Gen Col Capt Lt Sgt Sen Rep Gov vs cf Fig Vol pp"
+LONGEST_WORD = 64  # characters that are looked at before a stop
 INITIALS = re.compile(r"(?!I$)([A-Za-z]\.)*[A-Za-z]")  # J. R. R. Tolkien, U.S. Senate; but: So do I. Then
 
 
@@ -36,12 +40,15 @@ def sentences(
 ) -> Iterator[str | None]:
     """The sentences of a corpus in order; None after the last one of each document.
 
-    `paths`: files, directories (all their files, sorted by name, hidden ones left out), or Hub data sets ("org/name",
-    "org/name:config"; their split "train" is streamed). A file is text, or JSON lines (`.jsonl`) with the text in
-    `column`, also compressed (`.gz`, `.zst`). A file, a record or a row ends a document, and so does a blank line of a
-    text file unless `documents="file"`. `units="lines"`: a line is a sentence, as in Google's input files; "sentences":
-    the lines of a paragraph (up to a blank line) are joined, and cut where English sentences end. Lines and paragraphs
-    are cut after 65,536 characters.
+    `paths`: files, directories (all their files, sorted by name, hidden ones left out), or Hub data sets
+    ("org/name[:config][@revision]"; their split "train" is streamed). A file is text, or JSON lines (`.jsonl`) with the
+    text in `column`, also compressed (`.gz`, `.zst`). A file, a record or a row ends a document, and so does a blank
+    line of a text file unless `documents="file"`. `units="lines"`: a line is a sentence, as in Google's input files;
+    "sentences": the lines of a paragraph (up to a blank line) are joined, and cut where English sentences end. Lines
+    and paragraphs are cut after 65,536 characters.
+
+    A data set without a revision is read at its latest commit, so no run can resume after the next one; one that is
+    pinned ("org/name@<commit>") stays as it is.
 
     Raises `ValueError` for text in another encoding, a damaged file, a missing column, or no text at all;
     `FileNotFoundError` for what is not there.
@@ -68,9 +75,9 @@ def check_options(documents: str, units: str, encoding: str) -> None:
         if value not in known:
             raise ValueError(f"{name}={value!r} must be {' or '.join(map(repr, known))}")
     try:
-        codecs.lookup(encoding)
-    except LookupError:
-        raise ValueError(f"{encoding=} is unknown; utf-8, utf-16, cp1252 and latin-1 are common ones") from None
+        "a".encode(encoding)
+    except (LookupError, UnicodeError):  # the second by the codec "undefined"
+        raise ValueError(f"{encoding=} is no text encoding; utf-8, utf-16, cp1252, latin-1 are common ones") from None
 
 
 def describe(
@@ -80,18 +87,25 @@ def describe(
     units: str = "lines",
     encoding: str = "utf-8",
     column: str = "text",
+    progress: bool = False,
 ) -> dict[str, Any]:
     """What identifies a corpus, as JSON can hold it: the options; name, size in bytes and hash of each file.
 
-    Names are relative to the directory that was given, so a corpus may move. A Hub data set has its revision.
+    Names are relative to the directory that was given, so a corpus may move. A Hub data set has its commit in place of
+    size and hash, and no network is needed for one that is named with a full commit.
     """
     check_options(documents, units, encoding)
+    found = [(path, on_hub(path)) for path in map(str, paths)]
+    listed = {path: [] if hub else files(path) for path, hub in found}
+    size = sum(file.stat().st_size for path, _ in found for _, file in listed[path])
+    hidden = None if progress and size > 10**9 else True  # None: unless this is no terminal
     sources: list[dict[str, Any]] = []
-    for path in map(str, paths):
-        if _on_hub(path):
-            sources.append({"name": path, "revision": _revision(path)})
-        else:
-            sources += ({"name": name, "bytes": file.stat().st_size, "hash": _hash(file)} for name, file in files(path))
+    with tqdm(desc="hashing", total=size, unit="B", unit_scale=True, disable=hidden) as bar:
+        for path, hub in found:
+            if hub:
+                sources.append({"name": path.partition("@")[0], "revision": commit(hub[1], hub[3])})
+            for name, file in listed[path]:
+                sources.append({"name": name, "bytes": file.stat().st_size, "hash": _hash(file, bar)})
     return {"documents": documents, "units": units, "encoding": encoding, "column": column, "sources": sources}
 
 
@@ -102,7 +116,7 @@ def split(paragraph: str) -> Iterator[str]:
     """
     start = 0
     for match in STOP.finditer(paragraph):
-        word = paragraph[start : match.start()].split(" ")[-1].lstrip("\"'“‘([")
+        word = paragraph[max(start, match.start() - LONGEST_WORD) : match.start()].split(" ")[-1].lstrip("\"'“‘([")
         abbreviated = match[0][0] == "." and (word in TITLES.split() or INITIALS.fullmatch(word))
         if not match[1].islower() and not abbreviated:
             yield paragraph[start : match.end()].rstrip()
@@ -134,8 +148,8 @@ def _units(lines: Iterable[str], units: str, blank_ends: bool) -> Iterator[str |
 
 def _sources(path: str, encoding: str, column: str) -> Iterator[tuple[str, Iterator[tuple[Iterator[str], bool]]]]:
     """The name of each file, and its (lines, whether they are one record)."""
-    if _on_hub(path):
-        yield path, ((_lines([text]), True) for text in _rows(path, column))
+    if found := on_hub(path):
+        yield path, ((_lines([_text(row, column, f"{path}, row {i}")]), True) for i, row in enumerate(rows(found), 1))
         return
     for _, file in files(path):
         if ".jsonl" in file.suffixes[-2:]:
@@ -158,36 +172,43 @@ def files(path: str) -> list[tuple[str, Path]]:
     return found
 
 
-def _hash(file: Path) -> str:
+def _hash(file: Path, bar: Any) -> str:
     digest = hashlib.blake2b(digest_size=16)
     with file.open("rb") as handle:
         while block := handle.read(BLOCK):
             digest.update(block)
+            bar.update(len(block))
     return digest.hexdigest()
 
 
 def _lines(texts: Iterable[str], longest: int = LONGEST) -> Iterator[str]:
     """Lines of at most `longest` characters; longer ones are cut, at a space where there is one."""
-    rest = ""
+    parts: list[str] = []  # of the line that has not ended
+    size = 0
     for text in texts:
-        *lines, rest = (rest + text).split("\n")
+        *lines, rest = text.split("\n")
+        if lines:
+            lines[0] = "".join([*parts, lines[0]])
+            parts, size = [], 0
         for line in lines:
-            if len(line) > longest:
-                *pieces, line = _cut(line, longest)
-                yield from pieces
-            yield line
-        *pieces, rest = _cut(rest, longest)
-        yield from pieces
-    yield rest
+            yield from _cut(line, longest) if len(line) > longest else (line,)
+        parts.append(rest)
+        size += len(rest)
+        if size > longest:
+            *pieces, rest = _cut("".join(parts), longest)
+            yield from pieces
+            parts, size = [rest], len(rest)
+    yield "".join(parts)
 
 
 def _cut(line: str, longest: int) -> Iterator[str]:
-    while len(line) > longest:
-        at = line.rfind(" ", 1, longest)
-        at = longest if at < 0 else at
-        yield line[:at]
-        line = line[at:]
-    yield line
+    start = 0
+    while len(line) - start > longest:
+        space = line.rfind(" ", start + 1, start + longest)
+        end = start + longest if space < 0 else space
+        yield line[start:end]
+        start = end
+    yield line[start:]
 
 
 def _decoded(file: Path, encoding: str) -> Iterator[str]:
@@ -202,9 +223,7 @@ def _decoded(file: Path, encoding: str) -> Iterator[str]:
             if text and not begun:
                 text, begun = text.removeprefix("\ufeff"), True
                 if "\0" in text:
-                    raise ValueError(
-                        f"{file} is no {encoding} text: it holds zero bytes; leave it out, or set encoding"
-                    )
+                    raise ValueError(f"{file} is no {encoding} text: it holds zero bytes; set encoding or leave it out")
             offset += len(block)
             yield text
     except UnicodeDecodeError as error:
@@ -212,6 +231,8 @@ def _decoded(file: Path, encoding: str) -> Iterator[str]:
             f"{file} is not {encoding}: byte {error.object[error.start]:#04x} at {offset - held + error.start} "
             f"({error.reason}); set encoding, to 'cp1252' or 'latin-1' for older Western texts, or convert the file"
         ) from None
+    except UnicodeError as error:  # by utf-16, that there is no byte order mark
+        raise ValueError(f"{file} is not {encoding}: {error}; set encoding, to 'utf-16-le' say") from None
 
 
 def _blocks(file: Path) -> Iterator[bytes]:
@@ -235,11 +256,12 @@ def _zstandard(raw: BinaryIO) -> Iterator[bytes]:
         raise ImportError("reading .zst needs zstandard: pip install zstandard") from None
     decoder = zstandard.ZstdDecompressor().decompressobj()
     try:
-        while block := raw.read(BLOCK // 64):  # a small one: it may become a thousand times as large
+        while block := raw.read(1024):  # it becomes 32 MiB at most: four bytes can stand for 128 KiB
             while block:
                 if decoder.eof:  # a file may hold several frames
                     decoder = zstandard.ZstdDecompressor().decompressobj()
-                yield decoder.decompress(block)
+                data = decoder.decompress(block)
+                yield from (data[i : i + BLOCK] for i in range(0, len(data), BLOCK))
                 block = decoder.unused_data
     except zstandard.ZstdError as error:
         raise EOFError(str(error)) from error
@@ -253,7 +275,7 @@ def _records(file: Path, encoding: str, column: str) -> Iterator[str]:
         if line.strip():
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 long = " (or has more than 2**28 characters)" if len(line) > LONGEST_RECORD / 2 else ""
                 raise ValueError(f"{file}, line {number} is not JSON{long}: {error}") from None
             yield _text(record, column, f"{file}, line {number}")
@@ -267,32 +289,3 @@ def _text(record: Any, column: str, where: str) -> str:
     if not isinstance(text, str):
         raise ValueError(f"{where}: {column} is a {type(text).__name__}, not text; set column")
     return text.encode("utf-8", "replace").decode("utf-8")  # JSON can hold lone surrogates, which are no characters
-
-
-def _on_hub(path: str) -> bool:
-    return HUB.fullmatch(path) is not None and not Path(path).exists()
-
-
-def _revision(path: str) -> str:
-    """The commit of a Hub data set."""
-    from huggingface_hub import HfApi
-
-    try:
-        return str(HfApi().dataset_info(path.partition(":")[0]).sha)
-    except Exception as error:  # whatever the network and the library raise
-        raise FileNotFoundError(f"no file or directory {path}, and no data set of the Hub: {error}") from error
-
-
-def _rows(path: str, column: str) -> Iterator[str]:
-    """The text of each row of a Hub data set, at the revision that `describe` names."""
-    try:
-        import datasets
-    except ImportError:
-        raise ImportError(
-            f"{path} is no file, and Hub data sets need datasets: pip install 'albert-torch[train]'"
-        ) from None
-    name, _, config = path.partition(":")
-    revision = _revision(path)
-    rows = datasets.load_dataset(name, config or None, split="train", streaming=True, revision=revision)
-    for number, row in enumerate(rows, 1):
-        yield _text(row, column, f"{path}, row {number}")

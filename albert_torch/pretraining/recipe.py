@@ -19,7 +19,9 @@ class PretrainingRecipe(Settings):
     learning_rate: float = key(0.00176, "the highest rate")
     corpus: list[str] = field(
         default_factory=list,
-        metadata={"help": "text files (.gz and .zst too), JSON lines, directories of them, or Hub data sets"},
+        metadata={
+            "help": "text files (.gz and .zst too), JSON lines, directories of them, or Hub data sets (org/name[:config][@revision])"
+        },
     )
     dev: list[str] = field(
         default_factory=list, metadata={"help": "texts to evaluate on; left out of the corpus where they lie in it"}

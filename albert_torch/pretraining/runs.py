@@ -88,10 +88,12 @@ def _examples(recipe: PretrainingRecipe, tokenizer: AlbertTokenizer, shards: Sha
 
 def _shards(recipe: PretrainingRecipe, tokenizer: AlbertTokenizer, folder: Path, paths: list[str]) -> Shards:
     """The tokenized corpus; one process on each machine makes it, the others wait."""
-    if os.environ.get("LOCAL_RANK", "0") != "0":
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    if not first:
         if not (folder / INDEX).exists():
             logger.info("waiting for %s, which the first process on this machine makes", folder)
         while not (folder / INDEX).exists():
             time.sleep(0.2)
     names = ("documents", "units", "encoding", "column")
-    return prepare(folder, paths, tokenizer, **{name: getattr(recipe, name) for name in names})
+    options = {name: getattr(recipe, name) for name in names}
+    return prepare(folder, paths, tokenizer, progress=first, **options)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import json
-import logging
+import os
+import platform
+import shutil
 from array import array
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +24,9 @@ from tqdm import tqdm
 
 from albert_torch.pretraining.corpus import describe, sentences
 from albert_torch.tokenizer import AlbertTokenizer
-from albert_torch.training.state import write
 from albert_torch.vocabulary import PIPELINE
 
-logger = logging.getLogger(__name__)
-
-INDEX = "index.json"  # written last: a folder without it is half-written
+INDEX = "index.json"  # written last
 FORMAT = 1
 BATCH, BATCH_CHARACTERS = 2000, 2**20  # what is tokenized at once, at most
 IDS_ONLY: dict[str, Any] = {"add_special_tokens": False, "return_token_type_ids": False, "return_attention_mask": False}
@@ -68,9 +68,7 @@ class Shards:
             shards = cls(folder, index)
             version = index["format"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(
-                f"{path} is no index of a corpus ({error!r}); remove the folder and prepare again"
-            ) from None
+            raise ValueError(f"{path} is no index of a corpus ({error!r}); remove its folder") from None
         if version != FORMAT:
             raise ValueError(f"{path} has format {version}, and this version reads {FORMAT}; prepare the corpus again")
         for entry in shards.entries:
@@ -110,33 +108,92 @@ def prepare(
     """Tokenize a corpus (`paths` and `options` are those of `corpus.sentences`) into `folder`, unless it is there.
 
     A shard ends with the sentence that fills it, and a document that is not over by then goes on as another one in the
-    next shard. What tokenizes to nothing is left out. Only one process may prepare a folder at a time. Raises
-    `ValueError` when the folder holds another corpus, `OSError` when the disk is full.
+    next shard. What tokenizes to nothing is left out. Each process fills a hidden folder of its own beside `folder` and
+    renames it at the end; of several at a time, the first one's is kept. Raises `ValueError` when `folder` holds
+    something else, `OSError` when the disk is full.
     """
     if shard_tokens < 1:
         raise ValueError(f"{shard_tokens=} must be at least 1")
-    sources = describe(paths, **options)
+    sources = describe(paths, progress=progress, **options)
     description = {**sources, "tokenizer": fingerprint(tokenizer), "shard_tokens": shard_tokens}
-    if (folder / INDEX).exists():
-        shards = Shards.open(folder)
-        check(shards, description)
-        return shards
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*shard-*.safetensors*"):  # of a preparation that was killed
-        old.unlink()
-    writer = _Writer(folder, shard_tokens)
+    if not _is_there(folder):
+        private = _private(folder)
+        try:
+            writer = _Writer(private, shard_tokens)
+            _tokenize(sentences(paths, **options), tokenizer, writer, progress)
+            if not writer.entries:
+                raise ValueError(f"{', '.join(map(str, paths))}: all of it tokenizes to nothing; check the tokenizer")
+            index = {"format": FORMAT, "description": description, "shards": writer.entries}
+            text = json.dumps(index, indent=1) + "\n"
+            _save(private / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
+            _publish(private, folder)
+        finally:
+            shutil.rmtree(private, ignore_errors=True)
+    shards = Shards.open(folder)
+    check(shards, description)
+    return shards
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether a finished corpus is in `folder`; if not, what an older version left half-written there is removed."""
+    parts = list(folder.glob("*shard-*.safetensors*"))  # before the look for an index: a finished folder comes at once
+    if not (folder / INDEX).exists():
+        for part in parts:
+            part.unlink(missing_ok=True)
+        try:
+            folder.rmdir()
+        except OSError as error:
+            if folder.exists() and not (folder / INDEX).exists():
+                raise ValueError(f"{folder} is no prepared corpus ({error}); give another `cache`") from error
+    return (folder / INDEX).exists()
+
+
+def _private(folder: Path) -> Path:
+    """A new folder beside `folder`, of this process; those that killed processes of this machine left are removed."""
+    stem = f".{folder.name}.{platform.node()}."
+    for old in folder.parent.glob(f"{glob.escape(stem)}*"):
+        number = old.name.removeprefix(stem)
+        if number.isdecimal() and _has_ended(int(number)):
+            shutil.rmtree(old, ignore_errors=True)
+    private = folder.with_name(f"{stem}{os.getpid()}")
+    private.mkdir(parents=True)
+    return private
+
+
+def _has_ended(process: int) -> bool:
+    """Whether no other process has this number; False on Windows, where asking would stop it."""
+    if process == os.getpid() or os.name != "posix":
+        return process == os.getpid()
+    try:
+        os.kill(process, 0)
+    except OSError as error:
+        return error.errno == errno.ESRCH
+    return False
+
+
+def _publish(private: Path, folder: Path) -> None:
+    """Rename a finished folder, unless another process was first."""
+    try:
+        private.rename(folder)
+    except OSError:
+        if not (folder / INDEX).exists():
+            raise
+
+
+def _tokenize(corpus: Iterator[str | None], tokenizer: AlbertTokenizer, writer: _Writer, progress: bool) -> None:
+    """Write the ids of a corpus."""
     with tqdm(desc="tokenizing", unit=" tokens", unit_scale=True, disable=None if progress else True) as bar:
-        for batch in _batches(sentences(paths, **options)):
+        for batch in _batches(corpus):
             texts = [text for text in batch if text is not None]
             rows = iter(tokenizer(texts, **IDS_ONLY)["input_ids"] if texts else [])
             for text in batch:
-                bar.update(writer.end_document() if text is None else writer.add(next(rows)))
+                if text is None:
+                    writer.end_document()
+                else:
+                    ids = next(rows)
+                    writer.add(ids)
+                    bar.update(len(ids))
     writer.flush()
-    if not writer.entries:
-        raise ValueError(f"{', '.join(map(str, paths))}: all of the text tokenizes to nothing; check the tokenizer")
-    index = {"format": FORMAT, "description": description, "shards": writer.entries}
-    write(folder / INDEX, lambda path: path.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8"))
-    return Shards.open(folder)
 
 
 def check(shards: Shards, description: dict[str, Any]) -> None:
@@ -161,12 +218,16 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
     yield from (f"new: {source}" for source in sorted(set(now) - set(before)))
     if before != now and set(before) == set(now):
         yield "the same files come in another order, or another number of times"
+    for source in old["sources"]:
+        if "revision" in source and source not in new["sources"]:
+            yield f"to go on with the old rows, name {source['name']}@{source['revision']}"
 
 
 def fingerprint(tokenizer: AlbertTokenizer) -> str:
-    """A hash of every piece with its id, and of the settings that change ids."""
+    """A hash of what decides ids: pieces, their scores, the steps before them, and the settings."""
     settings = {name: tokenizer.settings[name] for name in PIPELINE}
-    told = json.dumps([sorted(tokenizer.get_vocab().items()), settings], sort_keys=True)
+    backend = {**json.loads(tokenizer.backend_tokenizer.to_str()), "padding": None, "truncation": None}
+    told = json.dumps([backend, settings], sort_keys=True)
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
 
@@ -193,20 +254,18 @@ class _Writer:
     def _begin(self) -> None:
         self.ids, self.sentences, self.documents = array("i"), array("q", [0]), array("q", [0])
 
-    def add(self, ids: list[int]) -> int:
-        """Append a sentence; returns its tokens."""
+    def add(self, ids: list[int]) -> None:
+        """Append a sentence."""
         if ids:
             self.ids.extend(ids)
             self.sentences.append(len(self.ids))
         if len(self.ids) >= self.shard_tokens:
             self.flush()
-        return len(ids)
 
-    def end_document(self) -> int:
-        """End the document, if it has begun; no tokens."""
+    def end_document(self) -> None:
+        """End the document, if it has begun."""
         if len(self.sentences) - 1 > self.documents[-1]:
             self.documents.append(len(self.sentences) - 1)
-        return 0
 
     def flush(self) -> None:
         """Write the shard, if there is something in it, and begin the next."""
@@ -219,17 +278,21 @@ class _Writer:
             "documents": torch.frombuffer(self.documents, dtype=torch.int64),
         }
         file = self.folder / f"shard-{len(self.entries):05}.safetensors"
-        write(file, lambda path: _save(tensors, path))
+        _save(file, lambda path: save_file(tensors, path))
         counts = {"tokens": len(self.ids), "sentences": len(self.sentences) - 1, "documents": len(self.documents) - 1}
         self.entries.append({"file": file.name, "bytes": file.stat().st_size, **counts})
         self._begin()
 
 
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    path.touch()
-    mode = path.stat().st_mode  # save_file makes files that only their owner can read
+def _save(path: Path, fill: Callable[[Path], object]) -> None:
+    """Fill a file of a folder that nobody reads yet, and sync it."""
     try:
-        save_file(tensors, path)
-    except SafetensorError as error:  # so it reports a full disk
-        raise OSError(errno.EIO, str(error)) from error
-    path.chmod(mode)
+        path.touch()
+        mode = path.stat().st_mode  # save_file makes files that only their owner can read
+        fill(path)
+        path.chmod(mode)
+        with path.open("rb") as handle:
+            os.fsync(handle.fileno())
+    except (OSError, SafetensorError) as error:  # the second is how save_file reports a full disk
+        number = getattr(error, "errno", None) or errno.EIO
+        raise OSError(number, f"cannot write ({error}); free space, or give another `cache`", str(path)) from error
