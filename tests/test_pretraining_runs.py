@@ -281,7 +281,7 @@ def test_every_recipe_can_be_read(path: Path) -> None:
 
 
 def test_position_embeddings_can_start_as_sinusoids(tmp_path: Path) -> None:
-    """Kills: waves of another length or deviation, sines and cosines apart, a trained checkpoint that is overwritten."""
+    """Kills: waves of another length or deviation, sines and cosines apart, a trained checkpoint overwritten."""
     how = recipe(tmp_path, sinusoids=True)
     weight = Pretrainer(how, tmp_path / "run", load_tokenizer(how)).raw.albert.embeddings.position_embeddings.weight
     for position, at in ((0, 0), (0, 1), (5, 4), (63, 9)):

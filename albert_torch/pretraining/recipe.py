@@ -20,7 +20,8 @@ class PretrainingRecipe(Settings):
     corpus: list[str] = field(
         default_factory=list,
         metadata={
-            "help": "text files (.gz and .zst too), JSON lines, directories of them, or Hub data sets (org/name[:config][@revision])"
+            "help": "text files (.gz and .zst too), JSON lines, directories of them, Hub data sets "
+            "(org/name[:config][@revision])"
         },
     )
     dev: list[str] = field(
