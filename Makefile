@@ -10,9 +10,9 @@ BIN := $(VENV)/bin
 parity: $(VENV)/.installed
 	$(BIN)/albert-torch parity $(MODEL) $(ARGS)
 
-# Lint, types, tests.
+# Lint, types, tests: a file of tests for each core at a time.
 test: lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 # The real packages that take a transformers ALBERT take ours: HF Trainer, accelerate, PEFT, sentence-transformers, ...
 clients: $(VENV)/.installed
