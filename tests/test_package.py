@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 from conftest import ROOT
 
 import albert_torch
+from albert_torch.cli import main
 from albert_torch.hub import NANO
 
 README = (ROOT / "README.md").read_text()
@@ -64,6 +66,22 @@ def test_the_readmes_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.chdir(tmp_path)
     for block in blocks:
         exec(compile(block.replace("albert/albert-base-v2", NANO), "README.md", "exec"), {})
+
+
+def test_the_readmes_pretraining_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: a command on the way from text to a checked model that fails, or needs what none before it makes."""
+    block = re.search(r"```sh\n(albert-torch train-tokenizer.*?)```", README, re.DOTALL)
+    assert block is not None
+    (tmp_path / "texts").mkdir()
+    shutil.copy(ROOT / "README.md", tmp_path / "texts" / "readme.txt")
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    monkeypatch.chdir(tmp_path)
+    for command in block[1].strip().splitlines():
+        smaller = command.replace("6000", "500").replace("--steps 200 --warmup-steps 20", "--steps 3 --warmup-steps 1")
+        arguments = shlex.split(smaller)[1:]
+        if arguments[0] == "parity":
+            arguments += ["--head", "PreTraining", "--dtype", "float64", "--backend", "unpad"]
+        assert main(arguments) == 0, command
 
 
 def test_the_readme_names_files_that_exist() -> None:
