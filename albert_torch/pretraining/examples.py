@@ -49,7 +49,7 @@ class Examples:
     Sentences of one document are gathered up to a target length, `max_length` or with `short_prob` a shorter one, and
     parted into two segments at a random one of their ends; half of the pairs are swapped. No sentence serves twice in
     an epoch; one longer than half a row counts as several. A sentence that is left alone gives no example
-    (`skipped` counts an epoch's). With `random_second` it gets a piece of another document of its shard as its second
+    (`skipped` counts them). With `random_second` it gets a piece of another document of its shard as its second
     segment, with label 1; where most documents are one sentence, that label says little.
 
     Each epoch goes through the shards in another order, `group` of them at a time with their examples shuffled
@@ -98,9 +98,8 @@ class Examples:
                     found = True
                     yield plan, Position(epoch, number, done)
                 offset = 0
-            if self.skipped:
-                logger.info("epoch %d: %d sentences that stand alone gave no example", epoch, self.skipped)
-                self.skipped = 0
+            if self.skipped > before:
+                logger.info("epoch %d: %d sentences that stand alone gave no example", epoch, self.skipped - before)
             if not found:
                 raise ValueError(
                     f"no example in {self.shards.document_count} documents with {self.shards.sentence_count} "

@@ -17,6 +17,7 @@ CONFIG = shape(61)
 
 def test_it_prepares_trains_and_gathers_outputs(rows: list[dict[str, Any]]) -> None:
     """Kills: an output that `prepare`, `autocast` or `gather` turns into something else."""
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # of what ran before in this process
     accelerator = accelerate.Accelerator(cpu=True, mixed_precision="bf16")
     model = albert_torch.AlbertForSequenceClassification(albert_torch.AlbertConfig(**shape(150), initializer_range=0.2))
     loader = torch.utils.data.DataLoader(
