@@ -89,6 +89,7 @@ class Examples:
         """
         epoch, group, offset = position
         while True:
+            before = self.skipped
             found = (group, offset) != (0, 0)
             order = list(range(len(self.shards)))
             self._draw(epoch).shuffle(order)
