@@ -27,9 +27,9 @@ BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 3072
 OURS: dict[str, dict[str, Any]] = {
     "albert_torch float32": {},
     "albert_torch bfloat16": {"dtype": "bfloat16"},
-    "albert_torch float32, checkpointing": {"gradient_checkpointing": True},
-    "albert_torch bfloat16, checkpointing": {"dtype": "bfloat16", "gradient_checkpointing": True},
-    "albert_torch float32, padded": {"unpad": False, "order": "random"},
+    "albert_torch float32 checkpointing": {"gradient_checkpointing": True},
+    "albert_torch bfloat16 checkpointing": {"dtype": "bfloat16", "gradient_checkpointing": True},
+    "albert_torch float32 padded": {"unpad": False, "order": "random"},
 }
 THEIRS = {
     "HF Trainer float32": {},
