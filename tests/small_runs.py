@@ -5,18 +5,23 @@ import os
 import random
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import ROOT
 
 from albert_torch.training import Recipe, finetune
 from albert_torch.training import state as states
 from albert_torch.training.records import read
+from albert_torch.training.settings import Settings
 from albert_torch.training.state import State
+from albert_torch.training.trainer import Trainer
 
 WORDS = [f"w{i}" for i in range(30)] + ["good", "bad", "what", "cause", "because", "so", "."]
 SHAPE = {
@@ -118,19 +123,41 @@ def killed(command: list[str], folder: Path, kind: type[State], kills: int) -> I
         yield
 
 
-def interrupt_and_resume(how: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run that is cut off before its eighth update, and then continued."""
-    from albert_torch.training.trainer import Trainer
+@contextmanager
+def interrupted(loop: type[Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Runs of this class of loop are cut off before their eighth update, as they must be."""
+    update = loop._update
 
-    update = Trainer._update
-
-    def interrupted(self: Trainer, numbers: list[int]) -> None:
+    def cut(self: Any, batch: Any) -> None:
         if self.state.step == 7:
             raise KeyboardInterrupt
-        update(self, numbers)
+        update(self, batch)
 
-    monkeypatch.setattr(Trainer, "_update", interrupted)
+    monkeypatch.setattr(loop, "_update", cut)
     with pytest.raises(KeyboardInterrupt):
-        finetune(how, folder)
+        yield
     monkeypatch.undo()
+
+
+def interrupt_and_resume(how: Recipe, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is cut off before its eighth update, and then continued."""
+    with interrupted(Trainer, monkeypatch):
+        finetune(how, folder)
     finetune(how, folder, resume=True)
+
+
+def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    """Whether two runs ended with the same numbers, bit for bit."""
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def two_processes(worker: str, recipes: Mapping[str, Settings], folder: Path) -> None:
+    """Run a script in two processes over gloo; its arguments are the recipes, as files in `folder`."""
+    for name, how in recipes.items():
+        (folder / f"{name}.toml").write_text(how.to_toml())
+    (folder / "worker.py").write_text(worker)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command += [str(folder / "worker.py"), *(str(folder / f"{name}.toml") for name in recipes)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr[-3000:]

@@ -2,9 +2,7 @@
 
 import json
 import math
-import os
 import random
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 import torch
 import transformers
 from conftest import ROOT
-from small_runs import SHAPE, WORDS, killed, losses, vocabulary, weights
+from small_runs import SHAPE, WORDS, interrupted, killed, losses, same, two_processes, vocabulary, weights
 
 from albert_torch import AlbertForPreTraining
 from albert_torch.pretraining import PretrainingRecipe, pretrain, runs
@@ -65,25 +63,6 @@ def recipe(folder: Path, **changes: Any) -> PretrainingRecipe:
         "dropout": 0.1,
     }
     return PretrainingRecipe.from_dict({**values, **changes})
-
-
-def cut_off(how: PretrainingRecipe, folder: Path, monkeypatch: pytest.MonkeyPatch, step: int = 7) -> None:
-    """A run that is interrupted before update `step + 1`."""
-    update = Pretrainer._update
-
-    def interrupted(self: Pretrainer, rows: Any) -> None:
-        if self.state.step == step:
-            raise KeyboardInterrupt
-        update(self, rows)
-
-    monkeypatch.setattr(Pretrainer, "_update", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        pretrain(how, folder)
-    monkeypatch.undo()
-
-
-def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 def test_a_run_learns_and_reports_what_transformers_measures(tmp_path: Path) -> None:
@@ -147,7 +126,8 @@ def test_an_interrupted_run_continues_bit_for_bit(
     """Kills: a stream that begins again or skips, moments that are lost, a worker that changes the order."""
     how = recipe(tmp_path, **changes)
     pretrain(how, tmp_path / "whole")
-    cut_off(how, tmp_path / "cut", monkeypatch)
+    with interrupted(Pretrainer, monkeypatch):
+        pretrain(how, tmp_path / "cut")
     pretrain(replace(how, workers=1), tmp_path / "cut", resume=True)
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
     lines = [
@@ -187,14 +167,7 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     pretrain(replace(how, accumulate=2), tmp_path / "one")
     cache = tmp_path / "one" / "corpus"
     two = {"two-ddp": replace(how, cache=str(cache)), "two-fsdp": replace(how, parallel="fsdp")}
-    for name, one in two.items():
-        (tmp_path / f"{name}.toml").write_text(one.to_toml())
-    (tmp_path / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(tmp_path / "worker.py"), *(str(tmp_path / f"{name}.toml") for name in two)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
+    two_processes(WORKER, two, tmp_path)
     for name in two:
         assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "one"), abs=1e-9)
         ours, theirs = (torch.load(tmp_path / run / "last.pt", weights_only=True)["model"] for run in (name, "one"))

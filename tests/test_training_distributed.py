@@ -1,15 +1,11 @@
 """Two processes with half the batch each are one process with all of it: DDP and FSDP2, resumed and whole."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT
-from small_runs import WORDS, losses, recipe, sentences
+from small_runs import WORDS, losses, recipe, sentences, two_processes
 
 from albert_torch import AlbertForSequenceClassification
 from albert_torch.training import finetune
@@ -76,14 +72,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "two-fsdp-whole": recipe(folder, parallel="fsdp"),
         "two-fsdp-cut": recipe(folder, parallel="fsdp"),
     }
-    for name, how in two.items():
-        (folder / f"{name}.toml").write_text(how.to_toml())
-    (folder / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    command += [str(folder / "worker.py"), *(str(folder / f"{name}.toml") for name in two)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr[-3000:]
+    two_processes(WORKER, two, folder)
     return folder
 
 

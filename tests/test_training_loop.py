@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from conftest import ROOT
-from small_runs import SHAPE, interrupt_and_resume, killed, losses, recipe, table, weights
+from small_runs import SHAPE, interrupt_and_resume, killed, losses, recipe, same, table, weights
 
 import albert_torch
 from albert_torch.training import Diverged, Recipe, finetune
@@ -21,10 +21,6 @@ from albert_torch.training.runs import load
 from albert_torch.training.trainer import Progress, Trainer
 
 pytest.importorskip("accelerate")
-
-
-def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
 @pytest.mark.assets
