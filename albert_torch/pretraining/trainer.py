@@ -83,6 +83,8 @@ class Pretrainer(Loop[PretrainingRecipe, Place]):
         self.begin(self.placed, optimizer, started, state is not None, material.description)
         position = Position(*started.position)
         stream = feed(material.examples, position, recipe.batch_size, self.rank, self.world, recipe.workers)
+        if self.accelerator.is_main_process:
+            self.tokenizer.save_pretrained(self.folder)
         with self.record():
             while started.step < recipe.steps:
                 rows, position = next(stream)
@@ -130,14 +132,10 @@ class Pretrainer(Loop[PretrainingRecipe, Place]):
         self.flush()
         started = time.perf_counter()
         self.model.eval()
-        size = max(1, self.recipe.batch_size // self.parts)
-        order = sorted(self.dev, key=tokens, reverse=True)
-        groups = [order[i : i + size] for i in range(0, len(order), size)]
         masked, total = sum(map(predicted, self.dev)), torch.zeros(len(self.names), device=self.accelerator.device)
-        for i in range(0, len(groups), self.world):  # as many calls on each process: shards need it
-            mine = i + self.rank
-            found = self._means(self._sums(groups[min(mine, len(groups) - 1)]), masked, len(self.dev))
-            total = total + (found if mine < len(groups) else torch.zeros_like(found))
+        for numbers, counts in self.share(self.dev):
+            found = self._means(self._sums([self.dev[i] for i in numbers]), masked, len(self.dev))
+            total = total + (found if counts else torch.zeros_like(found))
         values = self.accelerator.reduce(total, "sum").tolist()
         scores = {f"dev_{name}": value for name, value in zip(self.names, values, strict=True)}
         self.records.add(self.state.step, **scores)
@@ -146,11 +144,10 @@ class Pretrainer(Loop[PretrainingRecipe, Place]):
         return scores
 
     def export(self, weights: dict[str, Any]) -> None:
-        """Write the model and its tokenizer, for anyone to load."""
+        """Write the model, for anyone to load."""
         self.raw.save_pretrained(
             self.folder, state_dict={name.removeprefix("model."): x for name, x in weights.items()}
         )
-        self.tokenizer.save_pretrained(self.folder)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -19,7 +19,7 @@ from albert_torch.training import state as states
 from albert_torch.training.model import shard
 from albert_torch.training.records import Records
 from albert_torch.training.settings import Settings
-from albert_torch.training.task import Batch, Inputs, collate
+from albert_torch.training.task import Batch, Inputs, collate, length
 
 Recipe = TypeVar("Recipe", bound=Settings)
 State = TypeVar("State", bound=states.State)
@@ -139,6 +139,17 @@ class Loop(Generic[Recipe, State]):
         )
         self.pending, self.tokens, self.clock = [], 0, time.perf_counter()
         return values
+
+    def share(self, rows: Sequence[Inputs]) -> Iterator[tuple[list[int], bool]]:
+        """This process's batches of rows to evaluate, as numbers, longest rows first.
+
+        Shards need as many calls on each process; False marks a batch that is there for that alone.
+        """
+        size = max(1, self.recipe.batch_size // self.parts)
+        order = sorted(range(len(rows)), key=lambda i: -length(rows[i]))
+        groups = [order[i : i + size] for i in range(0, len(order), size)]
+        for mine in range(self.rank, self.rank + len(groups), self.world):
+            yield (groups[mine], True) if mine < len(groups) else (groups[0], False)
 
     def save(self) -> None:
         """Write the state, to continue from, and what `export` makes of the weights."""

@@ -177,13 +177,8 @@ class Trainer(Loop[Recipe, Progress]):
     def outputs(self, split: Split) -> tuple[float, list[Any]]:
         """The mean loss of a split (NaN without labels), and what the task keeps of each row, on all processes."""
         self.model.eval()
-        order = sorted(range(len(split.rows)), key=lambda i: -length(split.rows[i]))
-        size = max(1, self.recipe.batch_size // self.parts)
-        groups = [order[i : i + size] for i in range(0, len(order), size)]
-        mine = groups[self.rank :: self.world]
-        mine += groups[:1] * (math.ceil(len(groups) / self.world) - len(mine))  # as many calls on each: shards need it
         found: list[tuple[int, Any, float, int]] = []  # row, what is kept, its part of the loss, its targets
-        for numbers in mine:
+        for numbers, _ in self.share(split.rows):  # a row that comes twice is the same both times
             rows = [split.rows[i] for i in numbers]
             batch = self.batch(rows, self.task.tokenizer.pad_token_id)
             with self.autocast():
