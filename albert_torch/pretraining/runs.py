@@ -42,6 +42,7 @@ def pretrain(recipe: PretrainingRecipe, directory: str | Path, resume: bool = Fa
     result = trainer.run(material, state)
     if states.first_process():
         states.write_text(folder / "result.json", json.dumps(asdict(result), indent=2) + "\n")
+    states.leave_at_exit()
     return result
 
 

@@ -84,6 +84,7 @@ def _one(recipe: Recipe, folder: Path, material: Material, resume: bool) -> Resu
         if predictions is not None:
             states.write_text(folder / "predictions.jsonl", "".join(json.dumps(line) + "\n" for line in predictions))
         states.write_text(folder / "result.json", json.dumps(asdict(result), indent=2) + "\n")
+    states.leave_at_exit()
     return result
 
 

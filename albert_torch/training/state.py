@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import errno
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from torch import distributed, nn
 from torch.optim import Optimizer
 
 from albert_torch.training.settings import Settings
@@ -93,6 +95,20 @@ def write_text(path: Path, text: str) -> None:
 def first_process() -> bool:
     """Whether this is the one of a launcher's processes that writes and speaks; known before they have met."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def leave_at_exit() -> None:
+    """Of a run that ended well: leave the process group before the interpreter ends.
+
+    A process that failed does not wait for the others like that.
+    """
+    atexit.register(_leave)
+
+
+def _leave() -> None:
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
+        time.sleep(0.1)  # gloo's threads drop their last work now, or, needing a dead interpreter, abort the process
 
 
 def refuse_second_run(folder: Path, resume: bool) -> None:
