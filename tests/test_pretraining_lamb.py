@@ -211,13 +211,14 @@ def test_impossible_values_are_refused(options: dict[str, Any], message: str) ->
 WORKER = """
 import sys
 import torch
-from torch.distributed import destroy_process_group, get_rank, init_process_group
+from torch.distributed import get_rank, init_process_group
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from albert_torch import AlbertConfig, AlbertForPreTraining
 from albert_torch.pretraining.lamb import lamb
 from albert_torch.pretraining.objective import Objective
 from albert_torch.training.model import shard
+from albert_torch.training.state import leave_at_exit
 
 data, out = sys.argv[1:]
 init_process_group("gloo")
@@ -252,7 +253,7 @@ for batch in given["batches"][3:]:
 weights, moments = get_state_dict(objective, optimizer, options=whole)
 if get_rank() == 0:
     torch.save((weights, moments), out)
-destroy_process_group()
+leave_at_exit()
 """
 
 
