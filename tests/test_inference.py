@@ -220,6 +220,16 @@ def test_the_model_is_left_alone_and_not_followed(operators):
     assert not want.requires_grad
 
 
+def test_a_head_can_be_trained_on_what_comes_out():
+    """Kills: tensors of inference mode, which autograd refuses to save, outside of the encoder."""
+    _, ours = pair("AlbertModel", SHARED, dtype=torch.float32)
+    found = optimize(ours)(**inputs_of("AlbertModel", SHARED), output_hidden_states=True)
+    for x in (found.last_hidden_state, found.pooler_output, *found.hidden_states):
+        head = torch.nn.Linear(x.shape[-1], 1)
+        head(x).sum().backward()
+        assert head.weight.grad.any()
+
+
 def test_variable_length_attention_is_called_as_it_is_defined(monkeypatch):
     """Kills: Q, K and V cut the wrong way, offsets without the first 0, a trial that a missing kernel passes."""
     varlen = pytest.importorskip("torch.nn.attention.varlen")
