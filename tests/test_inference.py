@@ -221,7 +221,7 @@ def test_the_model_is_left_alone_and_not_followed(operators):
 
 
 def test_a_head_can_be_trained_on_what_comes_out():
-    """Kills: tensors of inference mode, which autograd refuses to save, outside of the encoder."""
+    """Kills: all of a call in inference mode, whose tensors autograd refuses to save."""
     _, ours = pair("AlbertModel", SHARED, dtype=torch.float32)
     found = optimize(ours)(**inputs_of("AlbertModel", SHARED), output_hidden_states=True)
     for x in (found.last_hidden_state, found.pooler_output, *found.hidden_states):

@@ -185,7 +185,7 @@ class PackedEncoder:
             hidden_states += [torch.cat(parts).float() for parts in zip(*states, strict=True)]
         return torch.cat(results).float()
 
-    @torch.inference_mode()  # what leaves is concatenated outside, into tensors that autograd takes
+    @torch.inference_mode()  # what leaves the encoder is copied outside, into tensors that autograd takes
     def _encode(self, x: Tensor, lengths: Sequence[int], keep: Tensor | None, seen: list[Tensor] | None) -> Tensor:
         x = self.project(x.to(self.dtype))  # (S, H)
         count = self.config.num_hidden_layers
