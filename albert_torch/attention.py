@@ -8,10 +8,13 @@ added to the scores; or None. All return the context (B, N, T, D) and, where the
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from albert_torch.packing import Packing
 
 Backend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor | None]]
 
@@ -33,3 +36,25 @@ def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float)
 
 
 BACKENDS: dict[str, Backend] = {"eager": eager, "sdpa": sdpa}
+
+
+@dataclass
+class Attend:
+    """Who sees whom in one forward pass: the backend, the mask, where packed tokens stand, what to record."""
+
+    num_heads: int
+    backend: Backend
+    mask: Tensor | None  # broadcasts to (B, N, T, T)
+    packing: Packing | None
+    probabilities: list[Tensor] | None  # a run adds its own (B, N, T, T)
+
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, dropout_p: float) -> Tensor:
+        """The context of each token.  q, k, v: (..., H) -> (..., H)."""
+        if self.packing is not None:
+            q, k, v = self.packing.pad(q), self.packing.pad(k), self.packing.pad(v)  # (B, T, H)
+        q, k, v = (x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in (q, k, v))  # (B, N, T, D)
+        context, probabilities = self.backend(q, k, v, self.mask, dropout_p)
+        if self.probabilities is not None and probabilities is not None:
+            self.probabilities.append(probabilities)
+        context = context.transpose(1, 2).flatten(2)  # (B, T, H)
+        return context if self.packing is None else self.packing.pack(context)

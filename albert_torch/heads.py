@@ -72,10 +72,19 @@ class _AlbertWithHead(AlbertPreTrainedModel):
         self.num_labels = config.num_labels
         self.albert = AlbertModel(config, add_pooling_layer, attn_implementation=attn_implementation, unpad=unpad)
 
-    def _encode(self, *inputs: Any) -> BaseModelOutputWithPooling:
+    def _encode(self, *inputs: Any, keep: Tensor | None = None) -> BaseModelOutputWithPooling:
         """Call the encoder: ids, mask, segments, positions, embeddings, then the two `output_*` flags."""
-        encoded: BaseModelOutputWithPooling = self.albert(*inputs, return_dict=True)
+        encoded: BaseModelOutputWithPooling = self.albert(*inputs, return_dict=True, keep=keep)
         return encoded
+
+    def _encode_pooled(self, *inputs: Any) -> BaseModelOutputWithPooling:
+        """The same for a head that reads the pooler alone: without padding, the last layer makes nothing else."""
+        *_, hidden_states = inputs
+        wanted = self.config.output_hidden_states if hidden_states is None else hidden_states
+        x = inputs[0] if inputs[4] is None else inputs[4]
+        if wanted or x is None or not self.albert.unpad:
+            return self._encode(*inputs)
+        return self._encode(*inputs, keep=torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device))
 
     def _give(self, output: Output, return_dict: Flag) -> Output | tuple[Any, ...]:
         return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
@@ -154,7 +163,7 @@ class AlbertForSequenceClassification(_AlbertWithHead):
     ) -> SequenceClassifierOutput | tuple[Any, ...]:  # fmt: skip
         """As `AlbertModel.forward`.  `labels` by `config.problem_type`: see `losses.sequence_classification`."""
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
-        encoded = self._encode(*inputs, output_attentions, output_hidden_states)
+        encoded = self._encode_pooled(*inputs, output_attentions, output_hidden_states)
         logits = self.classifier(self.dropout(encoded.pooler_output))  # (B, num_labels)
         loss = None
         if labels is not None:
@@ -236,7 +245,7 @@ class AlbertForMultipleChoice(_AlbertWithHead):
             )
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         flat = (None if x is None else x.flatten(0, 1) for x in inputs)  # (B * C, T)
-        encoded = self._encode(*flat, output_attentions, output_hidden_states)
+        encoded = self._encode_pooled(*flat, output_attentions, output_hidden_states)
         logits = self.classifier(self.dropout(encoded.pooler_output))  # (B * C, 1)
         logits = logits.view(-1, first.shape[1] if first is not None else 1)  # (B, C)
         loss = None if labels is None else losses.cross_entropy(logits, labels)

@@ -7,7 +7,6 @@ V vocabulary, L layers, G groups. A comment at a line's end gives the new shape;
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from albert_torch.attention import BACKENDS, Backend
+from albert_torch.attention import BACKENDS, Attend
 from albert_torch.config import AlbertConfig
 from albert_torch.outputs import BaseModelOutputWithPooling
 from albert_torch.packing import Packing
@@ -36,28 +35,6 @@ def activation(name: str) -> Callable[[Tensor], Tensor]:
     if name not in ACTIVATIONS:
         raise ValueError(f"hidden_act={name!r} is not known; use one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
-
-
-@dataclass
-class Attend:
-    """Who sees whom in one forward pass: the backend, the mask, where packed tokens stand, what to record."""
-
-    num_heads: int
-    backend: Backend
-    mask: Tensor | None  # broadcasts to (B, N, T, T)
-    packing: Packing | None
-    probabilities: list[Tensor] | None  # a run adds its own (B, N, T, T)
-
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, dropout_p: float) -> Tensor:
-        """The context of each token.  q, k, v: (..., H) -> (..., H)."""
-        if self.packing is not None:
-            q, k, v = self.packing.pad(q), self.packing.pad(k), self.packing.pad(v)  # (B, T, H)
-        q, k, v = (x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in (q, k, v))  # (B, N, T, D)
-        context, probabilities = self.backend(q, k, v, self.mask, dropout_p)
-        if self.probabilities is not None and probabilities is not None:
-            self.probabilities.append(probabilities)
-        context = context.transpose(1, 2).flatten(2)  # (B, T, H)
-        return context if self.packing is None else self.packing.pack(context)
 
 
 class AlbertEmbeddings(nn.Module):
@@ -142,10 +119,12 @@ class AlbertAttention(nn.Module):
         self.dense = nn.Linear(hidden, hidden)
         self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
 
-    def forward(self, x: Tensor, attend: Attend) -> Tensor:
-        """(..., H) -> (..., H)."""
+    def forward(self, x: Tensor, attend: Attend, keep: Tensor | None = None) -> Tensor:
+        """(..., H) -> (..., H), or (K, H), the K tokens that `keep` marks."""
         dropout_p = self.attention_dropout.p if self.training else 0.0
         context = attend(self.query(x), self.key(x), self.value(x), dropout_p)  # (..., H)
+        if keep is not None:
+            context, x = context[keep], x[keep]
         attended: Tensor = self.LayerNorm(x + self.output_dropout(self.dense(context)))
         return attended
 
@@ -163,9 +142,9 @@ class AlbertLayer(nn.Module):
         self.activation = activation(config.hidden_act)
         self.dropout = nn.Dropout(config.ffn_dropout_prob)
 
-    def forward(self, x: Tensor, attend: Attend) -> Tensor:
-        """(..., H) -> (..., H)."""
-        x = self.attention(x, attend)
+    def forward(self, x: Tensor, attend: Attend, keep: Tensor | None = None) -> Tensor:
+        """(..., H) -> (..., H), or (K, H), the K tokens that `keep` marks."""
+        x = self.attention(x, attend, keep)
         if chunk := self.config.chunk_size_feed_forward:  # tokens at a time: less memory, the same numbers
             fed = torch.cat([self.feed_forward(part) for part in torch.split(x, chunk, dim=-2)], dim=-2)
         else:
@@ -186,11 +165,13 @@ class AlbertLayerGroup(nn.Module):
         super().__init__()
         self.albert_layers = nn.ModuleList(AlbertLayer(config) for _ in range(config.inner_group_num))
 
-    def forward(self, x: Tensor, attend: Attend) -> Tensor:
-        """(..., H) -> (..., H)."""
-        for layer in self.albert_layers:
+    def forward(self, x: Tensor, attend: Attend, keep: Tensor | None = None) -> Tensor:
+        """(..., H) -> (..., H), or (K, H), the K tokens that `keep` marks."""
+        *layers, last = self.albert_layers
+        for layer in layers:
             x = layer(x, attend)
-        return x
+        kept: Tensor = last(x, attend, keep)
+        return kept
 
 
 class AlbertTransformer(nn.Module):
@@ -203,17 +184,27 @@ class AlbertTransformer(nn.Module):
         self.albert_layer_groups = nn.ModuleList(AlbertLayerGroup(config) for _ in range(config.num_hidden_groups))
         self.gradient_checkpointing = False
 
-    def forward(self, x: Tensor, attend: Attend, hidden_states: list[Tensor] | None = None) -> Tensor:
-        """(..., E) -> (..., H).  Into `hidden_states` go the projection and the result of each run."""
+    def forward(
+        self,
+        x: Tensor,
+        attend: Attend,
+        hidden_states: list[Tensor] | None = None,
+        keep: Tensor | None = None,
+    ) -> Tensor:
+        """(..., E) -> (..., H), or (K, H), the K tokens that `keep` marks: past the last attention only they go on.
+
+        Into `hidden_states` go the projection and the result of each run.
+        """
         x = self.embedding_hidden_mapping_in(x)  # (..., H)
         for i in range(self.config.num_hidden_layers):
             if hidden_states is not None:
                 hidden_states.append(x)
             group = self.albert_layer_groups[i * len(self.albert_layer_groups) // self.config.num_hidden_layers]
+            kept = keep if i == self.config.num_hidden_layers - 1 else None
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(group, x, attend, use_reentrant=False)  # one checkpoint a run, not a stored group
+                x = checkpoint(group, x, attend, kept, use_reentrant=False)  # one checkpoint a run, not a stored group
             else:
-                x = group(x, attend)  # the same weights, again: cross-layer sharing (§3.1)
+                x = group(x, attend, kept)  # the same weights, again: cross-layer sharing (§3.1)
         if hidden_states is not None:
             hidden_states.append(x)
         return x
@@ -253,13 +244,17 @@ class AlbertModel(AlbertPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
+        *,
+        keep: Tensor | None = None,
     ) -> BaseModelOutputWithPooling | tuple[Tensor, ...]:
         """Encode a batch.
 
         `input_ids`, `token_type_ids`, `position_ids`: (B, T) integers; `inputs_embeds` (B, T, E) in place of the ids.
         `attention_mask`: (B, T), nonzero = real token; or (B, 1 or N, T, T): bool or integer, who may attend to whom;
         floats to be added to the scores. Probabilities need the eager backend: `output_attentions=True` runs it.
-        What is None is read from the config.  Raises `ValueError` for a wrong shape, type or id.
+        What is None is read from the config. `keep`: (B, T) bool, the tokens that are wanted beside those the pooler
+        reads: the others leave the last layer before its feed-forward, and their last hidden state is zero.
+        Raises `ValueError` for a wrong shape, type or id, and for `keep` where all hidden states are asked for.
         """
         x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)  # (B, T, E)
         mask = self._mask(attention_mask, x)  # broadcasts to (B, N, T, T)
@@ -268,7 +263,13 @@ class AlbertModel(AlbertPreTrainedModel):
         hidden_states: list[Tensor] | None = [] if _or(output_hidden_states, self.config.output_hidden_states) else None
         backend = BACKENDS["eager" if probabilities is not None else self.attn_implementation]
         attend = Attend(self.config.num_attention_heads, backend, mask, packing, probabilities)
-        if packing is None:
+        if keep is not None:
+            if keep.shape != x.shape[:2] or hidden_states is not None:
+                raise ValueError(
+                    f"keep is {tuple(keep.shape)}, must be {tuple(x.shape[:2])}, and without output_hidden_states"
+                )
+            x = self._encode_kept(x, attend, keep)  # (B, T, H)
+        elif packing is None:
             x = self.encoder(x, attend, hidden_states)  # (B, T, H)
         else:
             x = packing.pad(self.encoder(packing.pack(x), attend, hidden_states))  # (S, E) -> (S, H) -> (B, T, H)
@@ -280,6 +281,17 @@ class AlbertModel(AlbertPreTrainedModel):
             attentions=None if probabilities is None else tuple(probabilities),
         )
         return output if _or(return_dict, self.config.return_dict) else output.to_tuple()
+
+    def _encode_kept(self, x: Tensor, attend: Attend, keep: Tensor) -> Tensor:
+        """(B, T, E) -> (B, T, H), zeros where neither `keep` nor the pooler wants a token."""
+        if self.pooler is not None:
+            keep = keep.index_fill(1, keep.new_zeros(1, dtype=torch.long), True)
+        kept = keep  # (B, T)
+        if (packing := attend.packing) is not None:
+            x, kept = packing.pack(x), packing.pack(keep)  # (S, E), (S,)
+            keep = packing.pad(kept)  # without padding
+        x = self.encoder(x, attend, None, kept)  # (K, H)
+        return x.new_zeros(*keep.shape, x.shape[-1]).index_put((keep,), x)
 
     def _mask(self, mask: Tensor | None, x: Tensor) -> Tensor | None:
         """What the backends take: bool, True = may attend, or floats to add; broadcasts to (B, N, T, T)."""

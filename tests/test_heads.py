@@ -123,7 +123,8 @@ def test_forward_takes_the_arguments_of_transformers(name: str) -> None:
     want = [p for p in inspect.signature(getattr(transformers, name).forward).parameters if p != "kwargs"]
     got = list(inspect.signature(getattr(albert_torch, name).forward).parameters)
     assert got[: len(want)] == want
-    assert got[len(want) :] == ["output_attentions", "output_hidden_states", "return_dict"]
+    own = ["keep"] if name == "AlbertModel" else []
+    assert got[len(want) :] == ["output_attentions", "output_hidden_states", "return_dict", *own]
 
 
 def test_the_classifier_dropout_falls_back_to_the_hidden_one() -> None:

@@ -156,6 +156,71 @@ def test_the_config_is_read_again_at_each_call() -> None:
     assert run(model, inputs, return_dict=True).attentions is not None
 
 
+def seen_by_the_feed_forward(model: nn.Module, inputs: dict[str, torch.Tensor], **options: Any) -> list[int]:
+    """The number of tokens in each run of the shared layer's feed-forward."""
+    seen: list[int] = []
+    albert: Any = getattr(model, "albert", model)
+    layer = albert.encoder.albert_layer_groups[0].albert_layers[0]
+    hook = layer.ffn.register_forward_hook(lambda module, given, made: seen.append(made[..., 0].numel()))
+    run(model, inputs, **options)
+    hook.remove()
+    return seen
+
+
+@pytest.mark.parametrize("config", GROUPS, ids=lambda c: f"G{c['num_hidden_groups']}-inner{c['inner_group_num']}")
+@pytest.mark.parametrize("unpad", [False, True], ids=["padded", "unpad"])
+@pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
+def test_kept_tokens_are_those_of_the_whole(config: Any, unpad: bool, checkpointing: bool) -> None:
+    """Kills: another layer cut than the last, tokens in another order, a pooler that reads zeros, a lost gradient."""
+    theirs, ours = pair("AlbertModel", config, unpad=unpad)
+    inputs = batch(config)
+    keep = torch.tensor([[0, 1, 1, 0, 0, 0, 0, 0, 1], [0, 0, 1, 0, 0, 0, 1, 0, 0], [0] * 9]).bool()  # one is padding
+    if checkpointing:  # which only training does; there is no dropout
+        ours.gradient_checkpointing_enable()
+        ours.train()
+    found = []
+    for model, options in ((theirs, {}), (ours, {"keep": keep})):
+        output = model(**inputs, **options)
+        kept = output.last_hidden_state[keep & inputs["attention_mask"].bool()]
+        (kept.pow(2).sum() + output.pooler_output.sum()).backward()
+        found.append((kept, output.pooler_output, {name: p.grad for name, p in model.named_parameters()}))
+    (want, want_pooled, want_gradients), (got, got_pooled, gradients) = found
+    assert worst(got, want) < 1e-10
+    assert worst(got_pooled, want_pooled) < 1e-10
+    for name, gradient in gradients.items():
+        assert worst(gradient, want_gradients[name]) < 1e-9, name
+    others = ~keep
+    others[:, 0] = False  # what the pooler reads
+    assert not output.last_hidden_state[others].any()
+
+
+def test_the_last_layer_ends_at_what_is_read() -> None:
+    """Kills: `keep` that saves nothing, a classifier that computes tokens it never reads, hidden states cut short."""
+    inputs = batch(SHARED)  # rows of 9, 5 and 1 tokens
+    keep = torch.zeros(3, 9, dtype=torch.bool)
+    keep[0, 3] = True
+    model = AlbertModel(AlbertConfig(**SHARED), unpad=True)
+    assert seen_by_the_feed_forward(model, inputs, keep=keep) == [15, 15, 15, 15, 15, 4]
+    model = AlbertModel(AlbertConfig(**SHARED), add_pooling_layer=False)
+    assert seen_by_the_feed_forward(model, inputs, keep=keep) == [27, 27, 27, 27, 27, 1]
+    for name in ("AlbertForSequenceClassification", "AlbertForMultipleChoice"):
+        _, classifier = pair(name, SHARED, unpad=True)
+        if name == "AlbertForMultipleChoice":
+            inputs = {key: value[None] for key, value in inputs.items()}
+        assert seen_by_the_feed_forward(classifier, inputs) == [15, 15, 15, 15, 15, 3]
+        assert seen_by_the_feed_forward(classifier, inputs, output_hidden_states=True) == [15] * 6
+
+
+def test_keep_that_does_not_fit_is_refused() -> None:
+    """Kills: tokens marked in another batch's shape, hidden states of which the last is cut."""
+    model = AlbertModel(AlbertConfig(**SHARED))
+    inputs = batch(SHARED)
+    with pytest.raises(ValueError, match=r"keep is \(3, 8\), must be \(3, 9\)"):
+        model(**inputs, keep=torch.ones(3, 8, dtype=torch.bool))
+    with pytest.raises(ValueError, match="without output_hidden_states"):
+        model(**inputs, keep=torch.ones(3, 9, dtype=torch.bool), output_hidden_states=True)
+
+
 @pytest.mark.parametrize("unpad", [False, True])
 def test_gradient_checkpointing_gives_the_same_gradients(unpad: bool) -> None:
     """Kills: dropout drawn anew in the second pass, a run left out, a checkpoint for each stored layer only."""

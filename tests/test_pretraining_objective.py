@@ -118,17 +118,19 @@ def test_bfloat16_products_keep_float32_sums(unpad: bool) -> None:
     assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in objective.parameters())
 
 
-def test_logits_are_made_at_masked_places_alone_and_the_encoder_sees_real_tokens() -> None:
-    """Kills: a vocabulary of logits for every token, an encoder that runs on padding."""
+def test_nothing_is_made_that_the_loss_does_not_read() -> None:
+    """Kills: a vocabulary of logits for every token, an encoder that runs on padding, a last layer of all tokens."""
     config = AlbertConfig(**SHARED)
     objective = Objective(AlbertForPreTraining(config, unpad=True))
     batch = inputs_for("AlbertForPreTraining", SHARED, lengths=(12, 5, 1))
-    shapes = []
-    for module in (objective.model.predictions.decoder, objective.model.albert.encoder):
-        module.register_forward_hook(lambda _module, inputs, output: shapes.append(tuple(output.shape)))
+    batch["labels"][1, 0] = -100
+    layer = objective.model.albert.encoder.albert_layer_groups[0].albert_layers[0]
+    tokens = []
+    for module in (layer.ffn, objective.model.predictions.decoder):
+        module.register_forward_hook(lambda _module, inputs, output: tokens.append(len(output)))
     objective(**batch)
     masked = int((batch["labels"] != -100).sum())
-    assert shapes == [(18, config.hidden_size), (masked, config.vocab_size)]
+    assert tokens == [18] * (config.num_hidden_layers - 1) + [masked + 1, masked]
 
 
 def test_the_reference_adds_the_two_means() -> None:

@@ -15,8 +15,8 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ALLOWED = {
     "hub": "",
     "outputs": "",
-    "attention": "",
     "packing": "",
+    "attention": "packing",
     "losses": "",
     "config": "hub",
     "checkpoint": "hub",

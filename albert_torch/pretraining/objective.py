@@ -23,7 +23,7 @@ class Sums(NamedTuple):
 
 
 class Objective(nn.Module):
-    """`AlbertForPreTraining`, as `.model`, with vocabulary logits at the masked places alone.
+    """`AlbertForPreTraining`, as `.model`, with the end of the last layer and the logits at the masked places alone.
 
     Those logits are most of the memory of `AlbertForPreTraining`'s loss, and six in seven of them count for nothing.
     """
@@ -41,8 +41,9 @@ class Objective(nn.Module):
         sentence_order_label: Tensor,
     ) -> Sums:
         """As `AlbertForPreTraining.forward`.  `labels`: (B, T), -100 where not masked; `sentence_order_label`: (B,)."""
-        encoded = self.model.albert(input_ids, attention_mask, token_type_ids, return_dict=True)
-        places = (labels.flatten() != IGNORED).nonzero().squeeze(1)  # (M,), M masked places
+        masked = labels != IGNORED  # (B, T)
+        encoded = self.model.albert(input_ids, attention_mask, token_type_ids, return_dict=True, keep=masked)
+        places = masked.flatten().nonzero().squeeze(1)  # (M,), M masked places
         right = labels.flatten()[places]  # (M,)
         hidden = encoded.last_hidden_state.flatten(0, 1).index_select(0, places)  # (M, H)
         mlm_logits = self.model.predictions(hidden)  # (M, V)
@@ -50,7 +51,7 @@ class Objective(nn.Module):
         return Sums(
             F.cross_entropy(mlm_logits, right, reduction="sum"),
             F.cross_entropy(sop_logits, sentence_order_label, reduction="sum"),
-            (labels != IGNORED).sum(),
+            masked.sum(),
             (sentence_order_label != IGNORED).sum(),
             (mlm_logits.argmax(-1) == right).sum(),
             (sop_logits.argmax(-1) == sentence_order_label).sum(),
