@@ -80,7 +80,7 @@ FAULTS = [
     ("pretraining/lamb", 'if group["adapt"]:\n            update.mul_', "if True:\n            update.mul_"),
     ("pretraining/lamb", "weight / update, 1.0", "update / weight, 1.0"),
     ("pretraining/objective", "index_select(0, places)", "index_select(0, places.flip(0))"),
-    ("pretraining/trainer", "state.position = tuple(position)", "pass"),
+    ("pretraining/trainer", "started.position = tuple(position)", "pass"),
     ("pretraining/vocabulary_training", 'r"(?<=\\d),"', 'r"(?<=x),"'),
 ]
 
