@@ -2,6 +2,7 @@
 
 import json
 import logging
+import random
 
 import pytest
 import torch
@@ -115,6 +116,24 @@ def test_only_the_wanted_tokens_are_computed_in_the_last_layer(monkeypatch):
     seen.clear()
     optimize(classifier).packed(rows)
     assert [len(x) for x in seen] == [11] * 5 + [3]
+
+
+def test_products_meet_few_shapes(monkeypatch):
+    """Kills: a product of another size for every batch (oneDNN keeps code for each), a small rest that is a chunk."""
+    monkeypatch.setattr(packed, "CHUNK_TOKENS", 256)
+    _, ours = pair("AlbertModel", SHARED, dtype=torch.float32)
+    fast, sizes = optimize(ours), []
+    layer = fast.encoder.groups[0][0]
+    dense = layer.dense
+    monkeypatch.setattr(layer, "dense", lambda x, residual: sizes.append(len(x)) or dense(x, residual))
+    draw = random.Random(0)
+    rows = [[draw.randrange(5, 61) for _ in range(draw.randint(1, 20))] for _ in range(900)]
+    for start in range(0, 900, 90):  # some 900 tokens
+        fast.packed(rows[start : start + 90], keep=[[0]] * 90)
+    assert len(sizes) == 10 * 4 * SHARED["num_hidden_layers"]
+    assert len(set(sizes)) < 30
+    chunks = [n for i, n in enumerate(sizes) if i % SHARED["num_hidden_layers"] < SHARED["num_hidden_layers"] - 1]
+    assert all(200 < n < 290 and n % 4 == 0 for n in chunks)
 
 
 def test_left_padding_holes_and_empty_rows_are_as_with_unpad():

@@ -128,15 +128,26 @@ def varlen_works(dtype: torch.dtype, head_size: int, device: torch.device) -> bo
 
 
 def chunks(lengths: Sequence[int], max_tokens: int) -> Iterator[tuple[int, int, Sequence[int]]]:
-    """Whole rows, at most `max_tokens` tokens at a time but at least one row: first token, end, the rows' lengths."""
+    """Whole rows in shares as like as can be, of about `max_tokens` at most: first token, end, the rows' lengths."""
+    total = sum(lengths)
+    count = -(-total // max_tokens)
     start = row = 0
-    while row < len(lengths):
+    for share in range(1, count + 1):
         first, end = row, start
-        while row < len(lengths) and (row == first or end + lengths[row] - start <= max_tokens):
+        while row < len(lengths) and (row == first or end + lengths[row] / 2 <= total * share / count):
             end += lengths[row]
             row += 1
-        yield start, end, lengths[first:row]
+        if row > first:
+            yield start, end, lengths[first:row]
         start = end
+
+
+def filling(size: int) -> int:
+    """How many rows bring a product's `size` to a round number, at most a thirty-second more.
+
+    oneDNN keeps code for every shape that it has met, half a gigabyte of it if all sizes up to a thousand come along.
+    """
+    return -size % (1 << max(0, size.bit_length() - 6))
 
 
 def _groups(encoder: AlbertTransformer) -> list[list[AlbertLayer]]:
@@ -187,13 +198,18 @@ class PackedEncoder:
 
     @torch.inference_mode()  # what leaves the encoder is copied outside, into tensors that autograd takes
     def _encode(self, x: Tensor, lengths: Sequence[int], keep: Tensor | None, seen: list[Tensor] | None) -> Tensor:
+        real, wanted = len(x), len(x) if keep is None else len(keep)
+        if x.device.type == "cpu":
+            if extra := filling(real):
+                x, lengths = torch.cat([x, x[:extra]]), [*lengths, extra]  # one row more, that nobody reads
+            keep = keep if keep is None else torch.cat([keep, keep[: filling(wanted)]])
         x = self.project(x.to(self.dtype))  # (S, H)
         count = self.config.num_hidden_layers
         runs = [layer for i in range(count) for layer in self.groups[i * len(self.groups) // count]]
         for i, layer in enumerate(runs):
             if seen is not None and i % self.config.inner_group_num == 0:
-                seen.append(x)
+                seen.append(x[:real])
             x = layer(x, lengths, keep if i == len(runs) - 1 else None)
         if seen is not None:
-            seen.append(x)
-        return x
+            seen.append(x[:real])
+        return x[:wanted]
