@@ -291,7 +291,7 @@ class AlbertModel(AlbertPreTrainedModel):
             x, kept = packing.pack(x), packing.pack(keep)  # (S, E), (S,)
             keep = packing.pad(kept)  # without padding
         x = self.encoder(x, attend, None, kept)  # (K, H)
-        return x.new_zeros(*keep.shape, x.shape[-1]).index_put((keep,), x)
+        return Packing(keep).pad(x)
 
     def _mask(self, mask: Tensor | None, x: Tensor) -> Tensor | None:
         """What the backends take: bool, True = may attend, or floats to add; broadcasts to (B, N, T, T)."""

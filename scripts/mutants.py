@@ -79,7 +79,7 @@ FAULTS = [
     ("pretraining/feed", "batch[rank::world]", "batch"),
     ("pretraining/lamb", 'if group["adapt"]:\n            update.mul_', "if True:\n            update.mul_"),
     ("pretraining/lamb", "weight / update, 1.0", "update / weight, 1.0"),
-    ("pretraining/objective", "index_select(0, places)", "index_select(0, places.flip(0))"),
+    ("pretraining/objective", "masked.pack(labels)", "masked.pack(labels).flip(0)"),
     ("pretraining/trainer", "started.position = tuple(position)", "pass"),
     ("pretraining/vocabulary_training", 'r"(?<=\\d),"', 'r"(?<=x),"'),
 ]

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from albert_torch.heads import AlbertForPreTraining
+from albert_torch.packing import Packing
 from albert_torch.training.masked import IGNORED
 
 
@@ -41,17 +42,17 @@ class Objective(nn.Module):
         sentence_order_label: Tensor,
     ) -> Sums:
         """As `AlbertForPreTraining.forward`.  `labels`: (B, T), -100 where not masked; `sentence_order_label`: (B,)."""
-        masked = labels != IGNORED  # (B, T)
-        encoded = self.model.albert(input_ids, attention_mask, token_type_ids, return_dict=True, keep=masked)
-        places = masked.flatten().nonzero().squeeze(1)  # (M,), M masked places
-        right = labels.flatten()[places]  # (M,)
-        hidden = encoded.last_hidden_state.flatten(0, 1).index_select(0, places)  # (M, H)
+        keep = labels != IGNORED  # (B, T)
+        encoded = self.model.albert(input_ids, attention_mask, token_type_ids, return_dict=True, keep=keep)
+        masked = Packing(keep)  # M places
+        right = masked.pack(labels)  # (M,)
+        hidden = masked.pack(encoded.last_hidden_state)  # (M, H)
         mlm_logits = self.model.predictions(hidden)  # (M, V)
         sop_logits = self.model.sop_classifier(encoded.pooler_output)  # (B, 2)
         return Sums(
             F.cross_entropy(mlm_logits, right, reduction="sum"),
             F.cross_entropy(sop_logits, sentence_order_label, reduction="sum"),
-            masked.sum(),
+            keep.sum(),
             (sentence_order_label != IGNORED).sum(),
             (mlm_logits.argmax(-1) == right).sum(),
             (sop_logits.argmax(-1) == sentence_order_label).sum(),
