@@ -10,7 +10,7 @@ from conftest import SHARED, TINY
 from reference import HEADS, batch, inputs_for, pair, worst
 
 import albert_torch
-from albert_torch.inference import int8, kernels, optimize, packed
+from albert_torch.inference import attention, int8, kernels, optimize, packed
 from albert_torch.model import ACTIVATIONS
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
@@ -260,14 +260,55 @@ def test_variable_length_attention_is_called_as_it_is_defined(monkeypatch):
         return torch.cat([(q[a:b].transpose(0, 1) @ k[a:b].permute(1, 2, 0) * q.shape[-1] ** -0.5).softmax(-1)
                           .matmul(v[a:b].transpose(0, 1)).transpose(0, 1) for a, b in rows])  # fmt: skip
 
-    packed.varlen_works.cache_clear()
-    assert not packed.varlen_works(torch.float32, 8, torch.device("cpu"))  # the kernel is for GPUs
-    packed.varlen_works.cache_clear()
+    attention.varlen_works.cache_clear()
+    assert not attention.varlen_works(torch.float32, 8, torch.device("cpu"))  # the kernel is for GPUs
+    attention.varlen_works.cache_clear()
     monkeypatch.setattr(varlen, "varlen_attn", by_definition)
-    assert packed.varlen_works(torch.float32, 8, torch.device("cpu"))
+    assert attention.varlen_works(torch.float32, 8, torch.device("cpu"))
     qkv = torch.randn(12, 3 * 24)
-    assert worst(packed.attend_varlen(qkv, [3, 3, 6], 4), packed.attend_buckets(qkv, [3, 3, 6], 4)) < 1e-6
-    packed.varlen_works.cache_clear()
+    assert worst(attention.attend_varlen(qkv, [3, 3, 6], 4), attention.attend_buckets(qkv, [3, 3, 6], 4)) < 1e-6
+    attention.varlen_works.cache_clear()
+
+
+@pytest.mark.parametrize("lengths", [(1, 3, 3, 16), (16, 16), (5, 17, 17, 18, 30, 48, 50)])
+def test_attention_in_blocks_is_the_definition(lengths):
+    """Kills: keys that only fill a row up and are attended to, tokens of another row or head, a lost scale."""
+    qkv = torch.randn(sum(lengths), 3 * 24, dtype=torch.float64)
+    want = []
+    for row in qkv.split(lengths):
+        q, k, v = row.view(len(row), 3, 4, 6).permute(1, 2, 0, 3)  # (N, T, D) each
+        want.append(((q @ k.mT / 6**0.5).softmax(-1) @ v).transpose(0, 1).flatten(1))
+    found = attention.attend_blocks(qkv, list(attention.blocks(lengths, 4)), 4)
+    assert worst(found, torch.cat(want)) < 1e-12
+
+
+def test_bfloat16_attends_in_blocks_on_a_cpu(monkeypatch):
+    """Kills: the slow kernel where the products are faster, blocks for a few tokens, which they do not serve."""
+    seen = []
+    original = attention.attend_blocks
+    monkeypatch.setattr(attention, "attend_blocks", lambda *args: seen.append(len(args[0])) or original(*args))
+    for dtype in (torch.float32, torch.bfloat16):
+        for count in (attention.FEW, attention.FEW + 1):
+            lengths = [count // 2, count - count // 2]
+            qkv = torch.randn(count, 3 * 24).to(dtype)
+            want = attention.attend_buckets(qkv.float(), lengths, 4)
+            assert worst(attention.Attention(lengths, 4)(qkv).float(), want) < 0.05
+    assert seen == [attention.FEW + 1]
+
+
+@pytest.mark.parametrize("pays", [False, True])
+def test_int8_hands_attention_what_is_faster_here(pays, monkeypatch, operators):
+    """Kills: bfloat16 in between where its products are slow, float32 where they are fast, another result."""
+    monkeypatch.setattr(kernels, "bf16_pays", lambda: pays)
+    _, ours = pair("AlbertModel", {**SHARED, "hidden_size": 96}, dtype=torch.float32)
+    rows = [[draw + 5 for draw in range(n)] for n in (20, 19, 18, 17)]
+    fast, seen = optimize(ours, torch.int8), []
+    monkeypatch.setattr(attention.Attention, "__call__", lambda self, qkv: seen.append(qkv.dtype) or qkv[:, :96])
+    fast.packed(rows)
+    assert set(seen) == {torch.bfloat16 if pays else torch.float32}
+    monkeypatch.undo()
+    got, want = fast.packed(rows).last_hidden_state, optimize(ours).packed(rows).last_hidden_state
+    assert torch.nn.functional.cosine_similarity(got, want, dim=-1).min() > 0.99
 
 
 @pytest.mark.gpu

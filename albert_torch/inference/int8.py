@@ -59,10 +59,17 @@ class Steps:
 
 
 class Product:
-    """q (S, in), bytes -> activation(scale (q - zero) W^T + b) + residual, in float32; or bytes again."""
+    """q (S, in), bytes -> activation(scale (q - zero) W^T + b) + residual, in `dtype`; or bytes again."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, steps: Steps, hidden_act: str | None = None) -> None:
-        self.steps, self.bias, self.hidden_act = steps, bias, hidden_act
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        steps: Steps,
+        hidden_act: str | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self.steps, self.bias, self.hidden_act, self.dtype = steps, bias, hidden_act, dtype
         self.scales = weight.abs().amax(dim=1).clamp(min=1e-12) / 127  # (out,)
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
         self._prepare((weight / self.scales[:, None]).round().to(torch.int8))
@@ -77,7 +84,7 @@ class Product:
             y = activation("gelu" if "gelu" in self.hidden_act else self.hidden_act)(y)
         if residual is not None:
             y = y + residual
-        return y if out is None else to_bytes(y / out.scale + (out.zero - HALF))
+        return y.to(self.dtype) if out is None else to_bytes(y / out.scale + (out.zero - HALF))
 
 
 class FusedProduct(Product):
@@ -92,11 +99,9 @@ class FusedProduct(Product):
         ops = torch.ops.onednn.qlinear_pointwise
         given = (q, self.steps.scale, self.steps.zero, self.weight, self.scales, self.zeros)
         if residual is not None:
-            y: Tensor = ops.binary(
-                *given, residual, self.bias, 1.0, 0, torch.float32, 1.0, 0, "add", 1.0, "none", [], ""
-            )
+            y: Tensor = ops.binary(*given, residual, self.bias, 1.0, 0, self.dtype, 1.0, 0, "add", 1.0, "none", [], "")
         elif out is None:
-            y = ops(*given, self.bias, 1.0, 0, torch.float32, *self.post_op)
+            y = ops(*given, self.bias, 1.0, 0, self.dtype, *self.post_op)
         else:
             y = ops(*given, self.bias, out.scale, out.zero, torch.uint8, *self.post_op)
         return y
@@ -145,24 +150,30 @@ class Quantizer:
         return weight * self.widths, bias + weight @ self.mean
 
     def __call__(self, x: Tensor) -> Tensor:
-        return to_bytes(torch.addcmul(self.offset, x, self.factor))
+        return to_bytes(torch.addcmul(self.offset, x.float(), self.factor))
 
 
 def _not_zero(x: Tensor) -> Tensor:
     return x.clamp(min=float(x.max()) * 1e-3 + 1e-12)
 
 
-def product(weight: Tensor, bias: Tensor | None, steps: Steps, hidden_act: str | None = None) -> Product:
+def product(
+    weight: Tensor,
+    bias: Tensor | None,
+    steps: Steps,
+    hidden_act: str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Product:
     """The fastest product of bytes for these weights."""
-    return (FusedProduct if fused_works() else Product)(weight, bias, steps, hidden_act)
+    return (FusedProduct if fused_works() else Product)(weight, bias, steps, hidden_act, dtype)
 
 
 class Int8Linear:
-    """A kernel: float32 in and out, the product in bytes."""
+    """A kernel: floats in, `dtype` out, the product in bytes."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, seen: Recorder) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, seen: Recorder, dtype: torch.dtype = torch.float32) -> None:
         self.quantizer = Quantizer(weight, seen)
-        self.product = product(*self.quantizer.fold(weight, bias), self.quantizer.steps)
+        self.product = product(*self.quantizer.fold(weight, bias), self.quantizer.steps, dtype=dtype)
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         return self.product(self.quantizer(x), residual)

@@ -1,15 +1,12 @@
 """The encoder on packed rows: no padding, no mask, weights prepared once and reused by every run of the shared layer.
 
-Rows come sorted by length. Rows of one length are a bucket, which attention takes as it stands; rows are computed some
-hundred tokens at a time, so that what passes between two products stays in the cache.
+Rows come sorted by length, so that attention meets neighbours of like lengths, and are computed some hundred tokens at
+a time, so that what passes between two products stays in the cache.
 """
 
 from __future__ import annotations
 
-import functools
-import logging
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, groupby
 
 import torch
 from torch import Tensor
@@ -17,11 +14,10 @@ from torch.nn import functional as F
 
 from albert_torch.config import AlbertConfig
 from albert_torch.inference import int8, kernels
+from albert_torch.inference.attention import Attention
 from albert_torch.model import AlbertLayer, AlbertTransformer
 
-logger = logging.getLogger(__name__)
-
-CHUNK_TOKENS = 1024  # on a CPU; more tokens at a time gain nothing and leave the cache
+CHUNK_TOKENS = 1536  # on a CPU; more tokens at a time gain nothing and leave the cache
 
 
 def linears(layer: AlbertLayer, dtype: torch.dtype, device: torch.device) -> dict[str, kernels.Linear]:
@@ -46,7 +42,7 @@ class PackedLayer:
     """`AlbertLayer` on packed tokens: four matrix products, Q, K and V being one of them."""
 
     def __init__(self, layer: AlbertLayer, config: AlbertConfig, dtype: torch.dtype, device: torch.device) -> None:
-        self.num_heads, self.eps, self.hidden_act = config.num_attention_heads, config.layer_norm_eps, config.hidden_act
+        self.eps, self.hidden_act = config.layer_norm_eps, config.hidden_act
         given = linears(layer, dtype, device)
         self.qkv, self.dense = kernels.linear(*given["qkv"]), kernels.linear(*given["dense"])
         self.feed_forward: kernels.Kernel = kernels.FeedForward(given["ffn"], given["ffn_output"], self.hidden_act)
@@ -68,15 +64,16 @@ class PackedLayer:
     def to_int8(self, layer: AlbertLayer, seen: dict[str, int8.Recorder]) -> None:
         """Compute in bytes, in the ranges that were seen."""
         given = linears(layer, torch.float32, torch.device("cpu"))
-        self.qkv = int8.Int8Linear(*given["qkv"], seen["qkv"])
+        attention_dtype = torch.bfloat16 if kernels.bf16_pays() else torch.float32
+        self.qkv = int8.Int8Linear(*given["qkv"], seen["qkv"], attention_dtype)
         self.dense = int8.Int8Linear(*given["dense"], seen["dense"])
         self.feed_forward = int8.Int8FeedForward(
             given["ffn"], given["ffn_output"], self.hidden_act, seen["ffn"], seen["ffn_output"]
         )
 
-    def __call__(self, x: Tensor, lengths: Sequence[int], keep: Tensor | None = None) -> Tensor:
+    def __call__(self, x: Tensor, attend: Attention, keep: Tensor | None = None) -> Tensor:
         """(S, H) -> (S, H), or the rows `keep` of it, the only ones that are then computed past the attention."""
-        context = attend(self.qkv(x), lengths, self.num_heads)  # (S, H)
+        context = attend(self.qkv(x))  # (S, H)
         if keep is not None:
             context, x = context[keep], x[keep]
         x = self._norm(self.dense(context, x), 0)
@@ -84,47 +81,6 @@ class PackedLayer:
 
     def _norm(self, x: Tensor, which: int) -> Tensor:
         return F.layer_norm(x, x.shape[-1:], *self.norms[which], self.eps)
-
-
-def attend(qkv: Tensor, lengths: Sequence[int], num_heads: int) -> Tensor:
-    """Attention of packed rows, each within itself.  (S, 3H) -> (S, H)."""
-    if qkv.is_cuda and varlen_works(qkv.dtype, qkv.shape[1] // (3 * num_heads), qkv.device):
-        return attend_varlen(qkv, lengths, num_heads)
-    return attend_buckets(qkv, lengths, num_heads)
-
-
-def attend_buckets(qkv: Tensor, lengths: Sequence[int], num_heads: int) -> Tensor:
-    """A bucket of equal rows at a time, on any device."""
-    contexts, start = [], 0
-    for length, rows in groupby(lengths):
-        end = start + length * len(list(rows))
-        bucket = qkv[start:end].view(-1, length, 3, num_heads, qkv.shape[1] // (3 * num_heads))  # (B, T, 3, N, D)
-        q, k, v = bucket.permute(2, 0, 3, 1, 4)  # (B, N, T, D) each, no copy
-        contexts.append(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(end - start, -1))
-        start = end
-    return contexts[0] if len(contexts) == 1 else torch.cat(contexts)
-
-
-def attend_varlen(qkv: Tensor, lengths: Sequence[int], num_heads: int) -> Tensor:
-    """All rows at once, in the variable-length kernel of newer torch for GPUs."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    q, k, v = qkv.view(len(qkv), 3, num_heads, -1).unbind(dim=1)  # (S, N, D) each
-    cu_seqlens = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=qkv.device)
-    context: Tensor = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, max(lengths), max(lengths))  # type: ignore[assignment]
-    return context.flatten(1)
-
-
-@functools.cache
-def varlen_works(dtype: torch.dtype, head_size: int, device: torch.device) -> bool:
-    """Whether the variable-length kernel runs on this device and gives the right numbers: tried, not guessed."""
-    qkv = torch.randn(6, 3 * head_size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
-    try:
-        torch.testing.assert_close(attend_varlen(qkv, [2, 4], 1), attend_buckets(qkv, [2, 4], 1), rtol=0.02, atol=0.02)
-    except (ImportError, AttributeError, RuntimeError, NotImplementedError, TypeError, AssertionError) as error:
-        logger.info("no variable-length attention here (%s): rows of one length at a time instead", error)
-        return False
-    return True
 
 
 def chunks(lengths: Sequence[int], max_tokens: int) -> Iterator[tuple[int, int, Sequence[int]]]:
@@ -203,13 +159,14 @@ class PackedEncoder:
             if extra := filling(real):
                 x, lengths = torch.cat([x, x[:extra]]), [*lengths, extra]  # one row more, that nobody reads
             keep = keep if keep is None else torch.cat([keep, keep[: filling(wanted)]])
+        attend = Attention(lengths, self.config.num_attention_heads)
         x = self.project(x.to(self.dtype))  # (S, H)
         count = self.config.num_hidden_layers
         runs = [layer for i in range(count) for layer in self.groups[i * len(self.groups) // count]]
         for i, layer in enumerate(runs):
             if seen is not None and i % self.config.inner_group_num == 0:
                 seen.append(x[:real])
-            x = layer(x, lengths, keep if i == len(runs) - 1 else None)
+            x = layer(x, attend, keep if i == len(runs) - 1 else None)
         if seen is not None:
             seen.append(x[:real])
         return x[:wanted]
