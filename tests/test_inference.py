@@ -270,7 +270,7 @@ def test_variable_length_attention_is_called_as_it_is_defined(monkeypatch):
     attention.varlen_works.cache_clear()
 
 
-@pytest.mark.parametrize("lengths", [(1, 3, 3, 16), (16, 16), (5, 17, 17, 18, 30, 48, 50)])
+@pytest.mark.parametrize("lengths", [(1, 3, 3, 16, 16), (16, 16), (5, 17, 17, 18, 30, 48, 50, 129)])
 def test_attention_in_blocks_is_the_definition(lengths):
     """Kills: keys that only fill a row up and are attended to, tokens of another row or head, a lost scale."""
     qkv = torch.randn(sum(lengths), 3 * 24, dtype=torch.float64)
@@ -280,6 +280,21 @@ def test_attention_in_blocks_is_the_definition(lengths):
         want.append(((q @ k.mT / 6**0.5).softmax(-1) @ v).transpose(0, 1).flatten(1))
     found = attention.attend_blocks(qkv, list(attention.blocks(lengths, 4)), 4)
     assert worst(found, torch.cat(want)) < 1e-12
+
+
+def test_attention_meets_few_shapes():
+    """Kills: blocks as wide and long as they come (oneDNN keeps a megabyte of code for each), or filled up too far."""
+    shapes, draw = set(), random.Random(0)
+    for _ in range(500):
+        middle = draw.randint(1, 512)
+        lengths = sorted(min(512, max(1, int(draw.gauss(middle, 9)))) for _ in range(max(2, 1536 // middle)))
+        found = list(attention.blocks(lengths, 1))
+        assert [block.end for block in found[:-1]] == [block.start for block in found[1:]]
+        assert found[-1].end == sum(lengths)
+        cells = sum(block.bias.numel() for block in found)
+        assert cells < 1.4 * sum(n + max(15, n / 8) for n in lengths)
+        shapes |= {(len(block.bias), block.bias.shape[2]) for block in found}
+    assert len(shapes) < 80
 
 
 def test_bfloat16_attends_in_blocks_on_a_cpu(monkeypatch):
