@@ -128,12 +128,14 @@ class Encoder(Tasks):
         with _Progress(total, show_progress) as progress:
             for ids, types in self.tokenized(texts):
                 rows = list(zip(map(tuple, ids), map(tuple, types), strict=True))
-                vectors: dict[Any, Tensor] = {}  # a text met again is free
-                for batch in batches(sorted(set(rows), key=lambda row: (len(row[0]), row)), batch_tokens):
-                    vectors.update(zip(batch, self._pool(*zip(*batch, strict=True)).cpu(), strict=True))
+                unique = sorted(set(rows), key=lambda row: (len(row[0]), row))  # a text met again is free
+                vectors, done = torch.empty(len(unique), self.config.hidden_size), 0
+                for batch in batches(unique, batch_tokens):
+                    vectors[done : (done := done + len(batch))] = self._pool(*zip(*batch, strict=True))
                     progress.add(0, sum(len(row[0]) for row in batch))
                 progress.add(len(rows), 0)
-                result = torch.stack([vectors[row] for row in rows])
+                places = {row: i for i, row in enumerate(unique)}
+                result = vectors[[places[row] for row in rows]]
                 yield F.normalize(result, dim=-1) if normalize else result
 
     def _pool(self, ids: Sequence[Sequence[int]], types: Sequence[Sequence[int]]) -> Tensor:

@@ -209,7 +209,7 @@ class OptimizedAlbert(nn.Module):
             cells = cells[kept]
 
         def give(tokens: Tensor) -> Tensor:
-            return tokens[cells.argsort()]
+            return tokens if order == sorted(order) else tokens[cells.argsort()]
 
         return self._run(embedded, [lengths[i] for i in order], columns, row, len(rows), give, kept, None, head)
 

@@ -142,17 +142,20 @@ class PackedEncoder:
         `lengths`: of the rows, ascending. Into `hidden_states` go the projection and the result of each run.
         """
         max_tokens = CHUNK_TOKENS if embedded.device.type == "cpu" else len(embedded)
-        results, states = [], []
+        size = len(embedded) if keep is None else int(keep.sum())
+        x = torch.empty(size, self.config.hidden_size, device=embedded.device)
+        states, done = [], 0
         for start, end, some in chunks(lengths, max_tokens):
             seen: list[Tensor] | None = None if hidden_states is None else []
             kept = None if keep is None else keep[start:end].nonzero().squeeze(1)
-            results.append(self._encode(embedded[start:end], some, kept, seen))
+            part = self._encode(embedded[start:end], some, kept, seen)
+            x[done : (done := done + len(part))] = part
             states.append(seen or [])
         if hidden_states is not None:
             hidden_states += [torch.cat(parts).float() for parts in zip(*states, strict=True)]
-        return torch.cat(results).float()
+        return x
 
-    @torch.inference_mode()  # what leaves the encoder is copied outside, into tensors that autograd takes
+    @torch.inference_mode()  # what leaves the encoder is copied, outside, into tensors that autograd takes
     def _encode(self, x: Tensor, lengths: Sequence[int], keep: Tensor | None, seen: list[Tensor] | None) -> Tensor:
         real, wanted = len(x), len(x) if keep is None else len(keep)
         if x.device.type == "cpu":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -15,8 +17,8 @@ from albert_torch.inference.optimized import OptimizedAlbert
 from albert_torch.pretrained import AlbertPreTrainedModel
 from albert_torch.tokenizer import AlbertTokenizer
 
-WINDOW = 4096  # texts that are sorted by length, and held, at a time
-BATCH_TOKENS = 16384
+WINDOW = 2048  # texts that are sorted by length, and held, at a time
+BATCH_TOKENS = 8192
 
 Text = str | tuple[str, str]
 Row = TypeVar("Row", bound=tuple[Any, ...])
@@ -164,8 +166,16 @@ def batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[Sequence[Row]]:
     """Rows that come sorted by the length of their first item, about `batch_tokens` tokens at a time."""
     start = 0
     while start < len(rows):
+        if start:
+            _trim_heap()
         end = start + 1  # the last row of a batch is its longest
         while end < len(rows) and (end + 1 - start) * len(rows[end][0]) <= batch_tokens:
             end += 1
         yield rows[start:end]
         start = end
+
+
+def _trim_heap() -> None:
+    """Hand back what was freed: glibc keeps it, in pieces that the next batch does not fit into, 200 MB before long."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
