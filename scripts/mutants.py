@@ -82,6 +82,18 @@ FAULTS = [
     ("pretraining/objective", "masked.pack(labels)", "masked.pack(labels).flip(0)"),
     ("pretraining/trainer", "started.position = tuple(position)", "pass"),
     ("pretraining/vocabulary_training", 'r"(?<=\\d),"', 'r"(?<=x),"'),
+    ("inference/attention", "columns < counts[:, None]", "columns <= counts[:, None]"),
+    ("inference/attention", "q.shape[2] ** -0.5", "q.shape[2] ** -0.49"),
+    ("inference/attention", ".masked_fill_(~mask, -torch.inf)", ""),
+    ("inference/attention", "(last - row) * 5 // 8", "(last - row)"),
+    ("inference/attention", "max(4, n.bit_length() - 3)", "0"),
+    ("inference/attention", "len(qkv) > FEW", "len(qkv) >= FEW"),
+    ("inference/packed", "keep if i == len(runs) - 1 else None", "None"),
+    ("inference/packed", "if extra := filling(real):", "if extra := 0:"),
+    ("inference/packed", "if kernels.bf16_pays()", "if not kernels.bf16_pays()"),
+    ("inference/optimized", "else tokens[cells.argsort()]", "else tokens"),
+    ("inference/optimized", "pooled = torch.tanh(pooler(starts))", "pooled = pooler(starts)"),
+    ("inference/encoder", "vectors[[places[row] for row in rows]]", "vectors[: len(rows)]"),
 ]
 
 
@@ -122,6 +134,7 @@ CALLERS = {
     "spiece": ("tokenizer",),
     "vocabulary": ("tokenizer",),
     "encoding": ("tokenizer",),
+    **dict.fromkeys(("inference/attention", "inference/packed", "inference/optimized"), ("inference",)),
     "training/loop": ("training_distributed",),
     "training/state": ("training_loop", "training_distributed"),
     "pretraining/shards": ("pretraining_corpus",),
