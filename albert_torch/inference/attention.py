@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from albert_torch.packing import Packing
+
 logger = logging.getLogger(__name__)
 
 FEW = 64  # tokens; up to here blocks cost more than they gain
@@ -66,9 +68,8 @@ def blocks(lengths: Sequence[int], num_heads: int) -> Iterator[Block]:
         last = row + len(list(some))
         while row < last:
             size = 1 << ((last - row) * 5 // 8).bit_length()  # fewer, or up to a fourth more
-            counts = torch.zeros(size, dtype=torch.long)
             rows = torch.tensor(lengths[row : min(row + size, last)])
-            counts[: len(rows)] = rows
+            counts = F.pad(rows, (0, size - len(rows)))
             columns = torch.arange(length)
             mask = columns < counts[:, None]  # (B, T)
             bias = torch.zeros(mask.shape, dtype=torch.bfloat16).masked_fill_(~mask, -torch.inf)
@@ -76,7 +77,7 @@ def blocks(lengths: Sequence[int], num_heads: int) -> Iterator[Block]:
             places = real = None
             if not mask.all():
                 places = (((counts.cumsum(0) - counts)[:, None] + columns) * mask).flatten()
-                real = mask.flatten().nonzero().squeeze(1)
+                real = Packing(mask).indices
             end = start + int(rows.sum())
             yield Block(start, end, bias.repeat(num_heads, 1)[:, None], places, real)
             start, row = end, row + len(rows)

@@ -129,7 +129,7 @@ class Encoder(Tasks):
             for ids, types in self.tokenized(texts):
                 rows = list(zip(map(tuple, ids), map(tuple, types), strict=True))
                 unique = sorted(set(rows), key=lambda row: (len(row[0]), row))  # a text met again is free
-                vectors, done = torch.empty(len(unique), self.config.hidden_size), 0
+                vectors, done = torch.empty(len(unique), self.config.hidden_size, dtype=torch.float32), 0
                 for batch in batches(unique, batch_tokens):
                     vectors[done : (done := done + len(batch))] = self._pool(*zip(*batch, strict=True))
                     progress.add(0, sum(len(row[0]) for row in batch))

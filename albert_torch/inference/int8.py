@@ -59,17 +59,10 @@ class Steps:
 
 
 class Product:
-    """q (S, in), bytes -> activation(scale (q - zero) W^T + b) + residual, in `dtype`; or bytes again."""
+    """q (S, in), bytes -> activation(scale (q - zero) W^T + b) + residual, in the dtype `out`, or as bytes again."""
 
-    def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor | None,
-        steps: Steps,
-        hidden_act: str | None = None,
-        dtype: torch.dtype = torch.float32,
-    ) -> None:
-        self.steps, self.bias, self.hidden_act, self.dtype = steps, bias, hidden_act, dtype
+    def __init__(self, weight: Tensor, bias: Tensor | None, steps: Steps, hidden_act: str | None = None) -> None:
+        self.steps, self.bias, self.hidden_act = steps, bias, hidden_act
         self.scales = weight.abs().amax(dim=1).clamp(min=1e-12) / 127  # (out,)
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
         self._prepare((weight / self.scales[:, None]).round().to(torch.int8))
@@ -77,14 +70,14 @@ class Product:
     def _prepare(self, weight: Tensor) -> None:
         self.weight = weight.float() * self.scales[:, None]
 
-    def __call__(self, q: Tensor, residual: Tensor | None = None, out: Steps | None = None) -> Tensor:
+    def __call__(self, q: Tensor, residual: Tensor | None = None, out: Steps | torch.dtype = torch.float32) -> Tensor:
         x = (q.float() - self.steps.zero) * self.steps.scale
         y = F.linear(x, self.weight, self.bias)
         if self.hidden_act is not None:
             y = activation("gelu" if "gelu" in self.hidden_act else self.hidden_act)(y)
         if residual is not None:
             y = y + residual
-        return y.to(self.dtype) if out is None else to_bytes(y / out.scale + (out.zero - HALF))
+        return to_bytes(y / out.scale + (out.zero - HALF)) if isinstance(out, Steps) else y.to(out)
 
 
 class FusedProduct(Product):
@@ -95,15 +88,15 @@ class FusedProduct(Product):
         # the erf form costs half as much as the tanh form, and they differ by less than a hundredth of a step
         self.post_op = ("gelu", [], "none") if "gelu" in (self.hidden_act or "") else POST_OPS[self.hidden_act]
 
-    def __call__(self, q: Tensor, residual: Tensor | None = None, out: Steps | None = None) -> Tensor:
+    def __call__(self, q: Tensor, residual: Tensor | None = None, out: Steps | torch.dtype = torch.float32) -> Tensor:
         ops = torch.ops.onednn.qlinear_pointwise
         given = (q, self.steps.scale, self.steps.zero, self.weight, self.scales, self.zeros)
         if residual is not None:
-            y: Tensor = ops.binary(*given, residual, self.bias, 1.0, 0, self.dtype, 1.0, 0, "add", 1.0, "none", [], "")
-        elif out is None:
-            y = ops(*given, self.bias, 1.0, 0, self.dtype, *self.post_op)
-        else:
+            y: Tensor = ops.binary(*given, residual, self.bias, 1.0, 0, out, 1.0, 0, "add", 1.0, "none", [], "")
+        elif isinstance(out, Steps):
             y = ops(*given, self.bias, out.scale, out.zero, torch.uint8, *self.post_op)
+        else:
+            y = ops(*given, self.bias, 1.0, 0, out, *self.post_op)
         return y
 
 
@@ -157,15 +150,9 @@ def _not_zero(x: Tensor) -> Tensor:
     return x.clamp(min=float(x.max()) * 1e-3 + 1e-12)
 
 
-def product(
-    weight: Tensor,
-    bias: Tensor | None,
-    steps: Steps,
-    hidden_act: str | None = None,
-    dtype: torch.dtype = torch.float32,
-) -> Product:
+def product(weight: Tensor, bias: Tensor | None, steps: Steps, hidden_act: str | None = None) -> Product:
     """The fastest product of bytes for these weights."""
-    return (FusedProduct if fused_works() else Product)(weight, bias, steps, hidden_act, dtype)
+    return (FusedProduct if fused_works() else Product)(weight, bias, steps, hidden_act)
 
 
 class Int8Linear:
@@ -173,10 +160,10 @@ class Int8Linear:
 
     def __init__(self, weight: Tensor, bias: Tensor, seen: Recorder, dtype: torch.dtype = torch.float32) -> None:
         self.quantizer = Quantizer(weight, seen)
-        self.product = product(*self.quantizer.fold(weight, bias), self.quantizer.steps, dtype=dtype)
+        self.product, self.dtype = product(*self.quantizer.fold(weight, bias), self.quantizer.steps), dtype
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
-        return self.product(self.quantizer(x), residual)
+        return self.product(self.quantizer(x), residual, self.dtype)
 
 
 class Int8FeedForward:

@@ -143,7 +143,7 @@ class PackedEncoder:
         """
         max_tokens = CHUNK_TOKENS if embedded.device.type == "cpu" else len(embedded)
         size = len(embedded) if keep is None else int(keep.sum())
-        x = torch.empty(size, self.config.hidden_size, device=embedded.device)
+        x = torch.empty(size, self.config.hidden_size, dtype=torch.float32, device=embedded.device)
         states, done = [], 0
         for start, end, some in chunks(lengths, max_tokens):
             seen: list[Tensor] | None = None if hidden_states is None else []

@@ -163,7 +163,9 @@ def _probabilities(logits: Tensor, problem_type: str | None) -> Tensor:
 
 
 def batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[Sequence[Row]]:
-    """Rows that come sorted by the length of their first item, about `batch_tokens` tokens at a time."""
+    """Rows that come sorted by the length of their first item, about `batch_tokens` tokens at a time.
+
+    Between two of them the heap is trimmed."""
     start = 0
     while start < len(rows):
         if start:
