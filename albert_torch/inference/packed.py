@@ -7,6 +7,7 @@ a time, so that what passes between two products stays in the cache.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,9 +16,12 @@ from torch.nn import functional as F
 from albert_torch.config import AlbertConfig
 from albert_torch.inference import int8, kernels
 from albert_torch.inference.attention import Attention
+from albert_torch.inference.workers import shares, side_by_side
 from albert_torch.model import AlbertLayer, AlbertTransformer
 
 CHUNK_TOKENS = 1536  # on a CPU; more tokens at a time gain nothing and leave the cache
+WORKER_TOKENS = 32  # for fewer, another worker does not pay
+UNEVEN = 1.06  # nor where the one with the most to do has more than so many times its share
 
 
 def linears(layer: AlbertLayer, dtype: torch.dtype, device: torch.device) -> dict[str, kernels.Linear]:
@@ -83,10 +87,12 @@ class PackedLayer:
         return F.layer_norm(x, x.shape[-1:], *self.norms[which], self.eps)
 
 
-def chunks(lengths: Sequence[int], max_tokens: int) -> Iterator[tuple[int, int, Sequence[int]]]:
-    """Whole rows in shares as like as can be, of about `max_tokens` at most: first token, end, the rows' lengths."""
+Chunk = tuple[int, int, Sequence[int]]  # first token, end, the rows' lengths
+
+
+def chunks(lengths: Sequence[int], count: int) -> Iterator[Chunk]:
+    """Whole rows in `count` shares as like as can be, or fewer."""
     total = sum(lengths)
-    count = -(-total // max_tokens)
     start = row = 0
     for share in range(1, count + 1):
         first, end = row, start
@@ -96,6 +102,21 @@ def chunks(lengths: Sequence[int], max_tokens: int) -> Iterator[tuple[int, int, 
         if row > first:
             yield start, end, lengths[first:row]
         start = end
+
+
+def plan(lengths: Sequence[int], staffs: Sequence[int]) -> tuple[int, list[Chunk]]:
+    """How many workers to employ, one of the numbers `staffs`, and their chunks: as many workers as have enough to do,
+    and about as much each."""
+    total = sum(lengths)
+    for workers in staffs:
+        count = -(-total // CHUNK_TOKENS)
+        parts = list(chunks(lengths, count + -count % workers))
+        loads = [0] * workers
+        for start, end, _ in parts:  # each goes to who is free first
+            loads[loads.index(min(loads))] += end - start
+        if min(loads) >= WORKER_TOKENS and max(loads) * workers <= total * UNEVEN:
+            break
+    return workers, parts
 
 
 def filling(size: int) -> int:
@@ -125,7 +146,8 @@ class PackedEncoder:
     def to_int8(self, encoder: AlbertTransformer, embedded: Tensor, lengths: Sequence[int]) -> None:
         """Compute in bytes; the ranges of what passes through the layers are taken from these rows."""
         seen = [[layer.record() for layer in group] for group in self.groups]
-        self(embedded, lengths)
+        for chunk in plan(lengths, [1])[1]:  # one after another, as a recorder counts
+            self._encode(embedded, None, False, chunk)
         for group, packed, recorders in zip(_groups(encoder), self.groups, seen, strict=True):
             for layer, one, recorder in zip(group, packed, recorders, strict=True):
                 one.to_int8(layer, recorder)
@@ -141,22 +163,25 @@ class PackedEncoder:
 
         `lengths`: of the rows, ascending. Into `hidden_states` go the projection and the result of each run.
         """
-        max_tokens = CHUNK_TOKENS if embedded.device.type == "cpu" else len(embedded)
+        workers, parts = 1, [(0, len(embedded), lengths)]
+        if embedded.device.type == "cpu":
+            workers, parts = plan(lengths, shares())
         size = len(embedded) if keep is None else int(keep.sum())
         x = torch.empty(size, self.config.hidden_size, dtype=torch.float32, device=embedded.device)
         states, done = [], 0
-        for start, end, some in chunks(lengths, max_tokens):
-            seen: list[Tensor] | None = None if hidden_states is None else []
-            kept = None if keep is None else keep[start:end].nonzero().squeeze(1)
-            part = self._encode(embedded[start:end], some, kept, seen)
+        encode = partial(self._encode, embedded, keep, hidden_states is not None)
+        for part, seen in side_by_side(encode, parts, workers):
             x[done : (done := done + len(part))] = part
-            states.append(seen or [])
+            states.append(seen)
         if hidden_states is not None:
             hidden_states += [torch.cat(parts).float() for parts in zip(*states, strict=True)]
         return x
 
     @torch.inference_mode()  # what leaves the encoder is copied, outside, into tensors that autograd takes
-    def _encode(self, x: Tensor, lengths: Sequence[int], keep: Tensor | None, seen: list[Tensor] | None) -> Tensor:
+    def _encode(self, x: Tensor, keep: Tensor | None, record: bool, chunk: Chunk) -> tuple[Tensor, list[Tensor]]:
+        """Of one chunk, what is kept of its last states, and if `record`, all the others."""
+        start, end, lengths = chunk
+        x, keep = x[start:end], None if keep is None else keep[start:end].nonzero().squeeze(1)
         real, wanted = len(x), len(x) if keep is None else len(keep)
         if x.device.type == "cpu":
             if extra := filling(real):
@@ -166,10 +191,11 @@ class PackedEncoder:
         x = self.project(x.to(self.dtype))  # (S, H)
         count = self.config.num_hidden_layers
         runs = [layer for i in range(count) for layer in self.groups[i * len(self.groups) // count]]
+        seen = []
         for i, layer in enumerate(runs):
-            if seen is not None and i % self.config.inner_group_num == 0:
+            if record and i % self.config.inner_group_num == 0:
                 seen.append(x[:real])
             x = layer(x, attend, keep if i == len(runs) - 1 else None)
-        if seen is not None:
+        if record:
             seen.append(x[:real])
-        return x[:wanted]
+        return x[:wanted], seen
