@@ -40,7 +40,7 @@ def side_by_side(function: Callable[[Item], Result], items: Sequence[Item], work
 
 @functools.cache
 def _pool(process: int, workers: int, threads: int) -> ThreadPoolExecutor:
-    """Workers whose operators use `threads` threads each; they stay, for torch's caches. A forked process has its own."""
+    """Workers whose operators use `threads` threads each. They stay, as do the caches of theirs; a fork has its own."""
     before = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers, "albert_torch", initializer=torch.set_num_threads, initargs=(threads,))
     started = threading.Barrier(workers)
