@@ -14,10 +14,11 @@ from torch import Tensor
 
 from albert_torch import heads
 from albert_torch.inference.optimized import OptimizedAlbert
+from albert_torch.inference.packed import chunks
 from albert_torch.pretrained import AlbertPreTrainedModel
 from albert_torch.tokenizer import AlbertTokenizer
 
-WINDOW = 2048  # texts that are sorted by length, and held, at a time
+WINDOW = 512  # texts that are sorted by length, and held, at a time
 BATCH_TOKENS = 8192
 
 Text = str | tuple[str, str]
@@ -163,18 +164,15 @@ def _probabilities(logits: Tensor, problem_type: str | None) -> Tensor:
 
 
 def batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[Sequence[Row]]:
-    """Rows that come sorted by the length of their first item, about `batch_tokens` tokens at a time.
+    """Rows that come sorted by the length of their first item, in batches of like sizes, about `batch_tokens` at most.
 
     Between two of them the heap is trimmed."""
-    start = 0
-    while start < len(rows):
-        if start:
+    lengths = [len(row[0]) for row in rows]
+    done = 0
+    for _, _, some in chunks(lengths, -(-sum(lengths) // batch_tokens)):
+        if done:
             _trim_heap()
-        end = start + 1  # the last row of a batch is its longest
-        while end < len(rows) and (end + 1 - start) * len(rows[end][0]) <= batch_tokens:
-            end += 1
-        yield rows[start:end]
-        start = end
+        yield rows[done : (done := done + len(some))]
 
 
 def _trim_heap() -> None:
