@@ -16,6 +16,8 @@ from albert_torch.packing import Packing
 
 logger = logging.getLogger(__name__)
 
+BLOCK_TOKENS = 1024  # B * T of a block, at most: scores stay in the cache
+SHORT = 64  # tokens; softmax of shorter rows is up to thrice as fast in float32
 FEW = 64  # tokens; up to here blocks cost more than they gain
 
 
@@ -68,6 +70,7 @@ def blocks(lengths: Sequence[int], num_heads: int) -> Iterator[Block]:
         last = row + len(list(some))
         while row < last:
             size = 1 << ((last - row) * 5 // 8).bit_length()  # fewer, or up to a fourth more
+            size = min(size, 1 << max(0, (BLOCK_TOKENS // length).bit_length() - 1))
             rows = torch.tensor(lengths[row : min(row + size, last)])
             counts = F.pad(rows, (0, size - len(rows)))
             columns = torch.arange(length)
@@ -87,12 +90,13 @@ def attend_blocks(qkv: Tensor, blocks: Sequence[Block], num_heads: int) -> Tenso
     """A block at a time by plain products: in bfloat16 on CPUs twice as fast as the fused kernel."""
     contexts = []
     for start, end, bias, places, real in blocks:
-        heads = qkv[start:end].view(end - start, 3, num_heads, -1).permute(1, 2, 0, 3)  # (3, N, S, D)
-        heads = heads.contiguous() if places is None else heads.index_select(2, places)  # (3, N, B * T, D)
-        q, k, v = heads.view(3, len(bias), bias.shape[2], -1)  # (N * B, T, D) each
+        tokens = qkv[start:end] if places is None else qkv[start:end].index_select(0, places)  # (B * T, 3H)
+        q, k, v = tokens.view(len(tokens), 3, num_heads, -1).permute(1, 2, 0, 3).reshape(3, *bias.shape[::2], -1)
         k = k - k.mean(dim=1, keepdim=True)  # changes no probability, and leaves bfloat16 less to round
         scores = torch.baddbmm(bias.to(q.dtype), q, k.transpose(1, 2), alpha=q.shape[2] ** -0.5)  # (N * B, T, T)
-        context = torch.bmm(scores.softmax(-1), v).view(num_heads, -1, q.shape[2]).transpose(0, 1)  # (B * T, N, D)
+        wide = torch.promote_types(q.dtype, torch.float32) if scores.shape[2] < SHORT else None
+        weights = scores.softmax(-1, dtype=wide).to(q.dtype)
+        context = torch.bmm(weights, v).view(num_heads, -1, q.shape[2]).transpose(0, 1)  # (B * T, N, D)
         contexts.append((context if real is None else context.index_select(0, real)).reshape(end - start, -1))
     return contexts[0] if len(contexts) == 1 else torch.cat(contexts)
 

@@ -214,7 +214,7 @@ class OptimizedAlbert(nn.Module):
         return self._run(embedded, [lengths[i] for i in order], columns, row, len(rows), give, kept, None, head)
 
     def _ids(self, rows: Iterable[Iterable[int]]) -> Tensor:
-        return torch.tensor(list(chain.from_iterable(rows)), device=self.model.device)
+        return torch.tensor(list(chain.from_iterable(rows)), dtype=torch.long, device=self.model.device)
 
     def _run(
         self,

@@ -6,8 +6,9 @@ a time, so that what passes between two products stays in the cache.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -16,12 +17,9 @@ from torch.nn import functional as F
 from albert_torch.config import AlbertConfig
 from albert_torch.inference import int8, kernels
 from albert_torch.inference.attention import Attention
+from albert_torch.inference.chunks import filling, plan
 from albert_torch.inference.workers import shares, side_by_side
 from albert_torch.model import AlbertLayer, AlbertTransformer
-
-CHUNK_TOKENS = 1536  # on a CPU; more tokens at a time gain nothing and leave the cache
-WORKER_TOKENS = 32  # for fewer, another worker does not pay
-UNEVEN = 1.06  # nor where the one with the most to do has more than so many times its share
 
 
 def linears(layer: AlbertLayer, dtype: torch.dtype, device: torch.device) -> dict[str, kernels.Linear]:
@@ -87,46 +85,6 @@ class PackedLayer:
         return F.layer_norm(x, x.shape[-1:], *self.norms[which], self.eps)
 
 
-Chunk = tuple[int, int, Sequence[int]]  # first token, end, the rows' lengths
-
-
-def chunks(lengths: Sequence[int], count: int) -> Iterator[Chunk]:
-    """Whole rows in `count` shares as like as can be, or fewer."""
-    total = sum(lengths)
-    start = row = 0
-    for share in range(1, count + 1):
-        first, end = row, start
-        while row < len(lengths) and (row == first or end + lengths[row] / 2 <= total * share / count):
-            end += lengths[row]
-            row += 1
-        if row > first:
-            yield start, end, lengths[first:row]
-        start = end
-
-
-def plan(lengths: Sequence[int], staffs: Sequence[int]) -> tuple[int, list[Chunk]]:
-    """How many workers to employ, one of the numbers `staffs`, and their chunks: as many workers as have enough to do,
-    and about as much each."""
-    total = sum(lengths)
-    for workers in staffs:
-        count = -(-total // CHUNK_TOKENS)
-        parts = list(chunks(lengths, count + -count % workers))
-        loads = [0] * workers
-        for start, end, _ in parts:  # each goes to who is free first
-            loads[loads.index(min(loads))] += end - start
-        if min(loads) >= WORKER_TOKENS and max(loads) * workers <= total * UNEVEN:
-            break
-    return workers, parts
-
-
-def filling(size: int) -> int:
-    """How many rows bring a product's `size` to a round number, at most a thirty-second more.
-
-    oneDNN keeps code for every shape that it has met, half a gigabyte of it if all sizes up to a thousand come along.
-    """
-    return -size % (1 << max(0, size.bit_length() - 6))
-
-
 def _groups(encoder: AlbertTransformer) -> list[list[AlbertLayer]]:
     return [list(group.albert_layers) for group in encoder.albert_layer_groups]  # type: ignore[arg-type]
 
@@ -146,8 +104,7 @@ class PackedEncoder:
     def to_int8(self, encoder: AlbertTransformer, embedded: Tensor, lengths: Sequence[int]) -> None:
         """Compute in bytes; the ranges of what passes through the layers are taken from these rows."""
         seen = [[layer.record() for layer in group] for group in self.groups]
-        for chunk in plan(lengths, [1])[1]:  # one after another, as a recorder counts
-            self._encode(embedded, None, False, chunk)
+        self(embedded, lengths, staffs=[1])  # one chunk after another, as a recorder counts
         for group, packed, recorders in zip(_groups(encoder), self.groups, seen, strict=True):
             for layer, one, recorder in zip(group, packed, recorders, strict=True):
                 one.to_int8(layer, recorder)
@@ -158,44 +115,60 @@ class PackedEncoder:
         lengths: Sequence[int],
         keep: Tensor | None = None,
         hidden_states: list[Tensor] | None = None,
+        staffs: Sequence[int] | None = None,
     ) -> Tensor:
         """(S, E) -> (S, H) in float32, or only the tokens that `keep` (S,), bool, marks.
 
-        `lengths`: of the rows, ascending. Into `hidden_states` go the projection and the result of each run.
+        `lengths`: of the rows, ascending. Into `hidden_states` go the projection and the result of each run. `staffs`:
+        how many workers there may be on a CPU, most first; None: as the threads allow.
         """
-        workers, parts = 1, [(0, len(embedded), lengths)]
+        workers, chunks = 1, list(filter(len, [list(range(len(lengths)))]))
         if embedded.device.type == "cpu":
-            workers, parts = plan(lengths, shares())
-        size = len(embedded) if keep is None else int(keep.sum())
-        x = torch.empty(size, self.config.hidden_size, dtype=torch.float32, device=embedded.device)
-        states, done = [], 0
-        encode = partial(self._encode, embedded, keep, hidden_states is not None)
-        for part, seen in side_by_side(encode, parts, workers):
-            x[done : (done := done + len(part))] = part
-            states.append(seen)
+            workers, chunks = plan(lengths, self.config.hidden_size, shares() if staffs is None else staffs)
+        empty = partial(torch.empty, dtype=torch.float32, device=embedded.device)
+        x: Tensor = empty(len(embedded) if keep is None else int(keep.sum()), self.config.hidden_size)
         if hidden_states is not None:
-            hidden_states += [torch.cat(parts).float() for parts in zip(*states, strict=True)]
+            shape = len(embedded), self.config.hidden_size
+            hidden_states += [empty(*shape) for _ in range(self.config.num_hidden_layers + 1)]
+        starts = [0, *accumulate(lengths)]
+        encode = partial(self._encode, embedded, lengths, starts, keep, x, hidden_states or [])
+        for _ in side_by_side(encode, chunks, workers):
+            pass  # each writes what it computes
         return x
 
-    @torch.inference_mode()  # what leaves the encoder is copied, outside, into tensors that autograd takes
-    def _encode(self, x: Tensor, keep: Tensor | None, record: bool, chunk: Chunk) -> tuple[Tensor, list[Tensor]]:
-        """Of one chunk, what is kept of its last states, and if `record`, all the others."""
-        start, end, lengths = chunk
-        x, keep = x[start:end], None if keep is None else keep[start:end].nonzero().squeeze(1)
-        real, wanted = len(x), len(x) if keep is None else len(keep)
+    @torch.inference_mode()  # what is written to was made outside, and is what autograd takes
+    def _encode(
+        self,
+        embedded: Tensor,
+        lengths: Sequence[int],
+        starts: Sequence[int],
+        keep: Tensor | None,
+        out: Tensor,
+        states: Sequence[Tensor],
+        rows: Sequence[int],
+    ) -> None:
+        """Of these rows, write what is kept of their last states into `out`, and all the others into `states`."""
+        here: slice | Tensor = slice(starts[rows[0]], starts[rows[-1] + 1])  # the tokens of the rows
+        if len(rows) <= rows[-1] - rows[0]:
+            here = torch.tensor([i for row in rows for i in range(starts[row], starts[row + 1])])
+        x, kept, there = embedded[here], None, here
+        if keep is not None:
+            kept = keep[here].nonzero().squeeze(1)
+            there = (keep.cumsum(0) - 1)[here][kept]
+        real, wanted = len(x), len(x) if kept is None else len(kept)
+        lengths = [lengths[row] for row in rows]
         if x.device.type == "cpu":
             if extra := filling(real):
                 x, lengths = torch.cat([x, x[:extra]]), [*lengths, extra]  # one row more, that nobody reads
-            keep = keep if keep is None else torch.cat([keep, keep[: filling(wanted)]])
+            kept = kept if kept is None else torch.cat([kept, kept[: filling(wanted)]])
         attend = Attention(lengths, self.config.num_attention_heads)
         x = self.project(x.to(self.dtype))  # (S, H)
         count = self.config.num_hidden_layers
         runs = [layer for i in range(count) for layer in self.groups[i * len(self.groups) // count]]
-        seen = []
         for i, layer in enumerate(runs):
-            if record and i % self.config.inner_group_num == 0:
-                seen.append(x[:real])
-            x = layer(x, attend, keep if i == len(runs) - 1 else None)
-        if record:
-            seen.append(x[:real])
-        return x[:wanted], seen
+            if states and i % self.config.inner_group_num == 0:
+                states[i // self.config.inner_group_num][here] = x[:real].float()
+            x = layer(x, attend, kept if i == len(runs) - 1 else None)
+        if states:
+            states[-1][here] = x[:real].float()
+        out[there] = x[:wanted].float()

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from albert_torch import heads
+from albert_torch.inference.chunks import parts
 from albert_torch.inference.optimized import OptimizedAlbert
-from albert_torch.inference.packed import chunks
 from albert_torch.pretrained import AlbertPreTrainedModel
 from albert_torch.tokenizer import AlbertTokenizer
 
@@ -168,11 +168,10 @@ def batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[Sequence[Row]]:
 
     Between two of them the heap is trimmed."""
     lengths = [len(row[0]) for row in rows]
-    done = 0
-    for _, _, some in chunks(lengths, -(-sum(lengths) // batch_tokens)):
-        if done:
+    for some in parts(lengths, -(-sum(lengths) // batch_tokens)):
+        if some.start:
             _trim_heap()
-        yield rows[done : (done := done + len(some))]
+        yield rows[some.start : some.stop]
 
 
 def _trim_heap() -> None:

@@ -38,11 +38,17 @@ def side_by_side(function: Callable[[Item], Result], items: Sequence[Item], work
     return _pool(os.getpid(), workers, torch.get_num_threads() // workers).map(function, items)
 
 
+def _use(threads: int) -> None:
+    """Let this thread's operators use so many threads."""
+    torch.get_num_threads()  # the first question, and only that, takes over what the other threads use
+    torch.set_num_threads(threads)
+
+
 @functools.cache
 def _pool(process: int, workers: int, threads: int) -> ThreadPoolExecutor:
     """Workers whose operators use `threads` threads each. They stay, as do the caches of theirs; a fork has its own."""
     before = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers, "albert_torch", initializer=torch.set_num_threads, initargs=(threads,))
+    pool = ThreadPoolExecutor(workers, "albert_torch", initializer=_use, initargs=(threads,))
     started = threading.Barrier(workers)
     list(pool.map(lambda _: started.wait(), range(workers)))
     torch.set_num_threads(before)  # what a thread is told, those that are yet to start would take over
