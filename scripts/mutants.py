@@ -95,7 +95,7 @@ FAULTS = [
     ("inference/workers", "torch.get_num_threads()  # the first", "# the first"),
     ("inference/workers", "torch.set_num_threads(before)", "before"),
     ("inference/packed", "kept if i == len(runs) - 1 else None", "None"),
-    ("inference/packed", "(keep.cumsum(0) - 1)[here][kept]", "kept"),
+    ("inference/packed", "places[here][kept]", "kept"),
     ("inference/packed", "if len(rows) <= rows[-1] - rows[0]:", "if not rows:"),
     ("inference/packed", "if extra := filling(real):", "if extra := 0:"),
     ("inference/packed", "if kernels.bf16_pays()", "if not kernels.bf16_pays()"),

@@ -38,8 +38,8 @@ def plan(lengths: Sequence[int], hidden_size: int, staffs: Sequence[int]) -> tup
             for row in reversed(some):
                 least = loads.index(min(loads))
                 loads[least] += costs[row]
-                dealt[least].insert(0, row)
-            chunks += filter(len, dealt)
+                dealt[least].append(row)
+            chunks += [sorted(rows) for rows in dealt if rows]
         if total >= WORKER_TOKENS * workers and max(loads) * workers <= sum(costs) * UNEVEN:
             break
     return workers, chunks

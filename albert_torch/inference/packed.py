@@ -122,7 +122,7 @@ class PackedEncoder:
         `lengths`: of the rows, ascending. Into `hidden_states` go the projection and the result of each run. `staffs`:
         how many workers there may be on a CPU, most first; None: as the threads allow.
         """
-        workers, chunks = 1, list(filter(len, [list(range(len(lengths)))]))
+        workers, chunks = 1, [list(range(len(lengths)))] if lengths else []
         if embedded.device.type == "cpu":
             workers, chunks = plan(lengths, self.config.hidden_size, shares() if staffs is None else staffs)
         empty = partial(torch.empty, dtype=torch.float32, device=embedded.device)
@@ -131,32 +131,33 @@ class PackedEncoder:
             shape = len(embedded), self.config.hidden_size
             hidden_states += [empty(*shape) for _ in range(self.config.num_hidden_layers + 1)]
         starts = [0, *accumulate(lengths)]
-        encode = partial(self._encode, embedded, lengths, starts, keep, x, hidden_states or [])
-        for _ in side_by_side(encode, chunks, workers):
-            pass  # each writes what it computes
+        places = None if keep is None else torch.where(keep, keep.cumsum(0) - 1, -1)
+        side_by_side(partial(self._encode, embedded, starts, places, x, hidden_states or []), chunks, workers)
         return x
 
     @torch.inference_mode()  # what is written to was made outside, and is what autograd takes
     def _encode(
         self,
         embedded: Tensor,
-        lengths: Sequence[int],
         starts: Sequence[int],
-        keep: Tensor | None,
+        places: Tensor | None,
         out: Tensor,
         states: Sequence[Tensor],
         rows: Sequence[int],
     ) -> None:
-        """Of these rows, write what is kept of their last states into `out`, and all the others into `states`."""
+        """Of these rows, write their last states into `out`, and all the others into `states`.
+
+        `starts`: of all rows. `places` (S,): where in `out` a token goes, -1 for one that is not kept; None: all are.
+        """
         here: slice | Tensor = slice(starts[rows[0]], starts[rows[-1] + 1])  # the tokens of the rows
         if len(rows) <= rows[-1] - rows[0]:
             here = torch.tensor([i for row in rows for i in range(starts[row], starts[row + 1])])
         x, kept, there = embedded[here], None, here
-        if keep is not None:
-            kept = keep[here].nonzero().squeeze(1)
-            there = (keep.cumsum(0) - 1)[here][kept]
+        if places is not None:
+            kept = (places[here] >= 0).nonzero().squeeze(1)
+            there = places[here][kept]
         real, wanted = len(x), len(x) if kept is None else len(kept)
-        lengths = [lengths[row] for row in rows]
+        lengths = [starts[row + 1] - starts[row] for row in rows]
         if x.device.type == "cpu":
             if extra := filling(real):
                 x, lengths = torch.cat([x, x[:extra]]), [*lengths, extra]  # one row more, that nobody reads

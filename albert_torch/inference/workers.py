@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -31,11 +31,11 @@ def shares() -> list[int]:
     return [n for n in range(threads, 0, -1) if threads % n == 0]
 
 
-def side_by_side(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+def side_by_side(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> list[Result]:
     """The function of each item, in their order, computed by so many workers at a time, which share the threads."""
     if workers == 1:
-        return map(function, items)
-    return _pool(os.getpid(), workers, torch.get_num_threads() // workers).map(function, items)
+        return [function(item) for item in items]
+    return list(_pool(os.getpid(), workers, torch.get_num_threads() // workers).map(function, items))
 
 
 def _use(threads: int) -> None:
