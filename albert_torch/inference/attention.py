@@ -63,14 +63,15 @@ class Block(NamedTuple):
 
 
 def blocks(lengths: Sequence[int], num_heads: int) -> Iterator[Block]:
-    """All rows, in their order. B is a power of two and T a multiple of 16, at most an eighth more than the row or 15:
-    products of odd sizes take twice as long, and oneDNN keeps a megabyte of code for each size."""
+    """All rows, in their order. B is a power of four, at most a third more than the rows, and T a multiple of 16, at
+    most an eighth more than the row or 15: products of odd sizes take twice as long, and oneDNN keeps a megabyte of
+    code for each.
+    """
     start = row = 0
     for length, some in groupby(lengths, key=lambda n: n + -n % (1 << max(4, n.bit_length() - 3))):
         last = row + len(list(some))
         while row < last:
-            size = 1 << ((last - row) * 5 // 8).bit_length()  # fewer, or up to a fourth more
-            size = min(size, 1 << max(0, (BLOCK_TOKENS // length).bit_length() - 1))
+            size = _power_of_four(min((last - row) * 4 // 3, max(1, BLOCK_TOKENS // length)))
             rows = torch.tensor(lengths[row : min(row + size, last)])
             counts = F.pad(rows, (0, size - len(rows)))
             columns = torch.arange(length)
@@ -84,6 +85,11 @@ def blocks(lengths: Sequence[int], num_heads: int) -> Iterator[Block]:
             end = start + int(rows.sum())
             yield Block(start, end, bias.repeat(num_heads, 1)[:, None], places, real)
             start, row = end, row + len(rows)
+
+
+def _power_of_four(limit: int) -> int:
+    """The largest up to `limit`."""
+    return 1 << (limit.bit_length() - 1) // 2 * 2
 
 
 def attend_blocks(qkv: Tensor, blocks: Sequence[Block], num_heads: int) -> Tensor:

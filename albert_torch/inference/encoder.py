@@ -108,7 +108,7 @@ class Encoder(Tasks):
         normalize: bool = False,
         show_progress: bool = False,
     ) -> Iterator[Any]:
-        """The vector of each text, (H,) in float32, one after another: only some thousand texts are held at a time."""
+        """The vector of each text, (H,) in float32, one after another: about a thousand texts are held at a time."""
         _numpy()
         for window in self.windows(texts, batch_tokens=batch_tokens, normalize=normalize, show_progress=show_progress):
             yield from window.numpy()
