@@ -169,7 +169,7 @@ def scale(count: int, args: argparse.Namespace) -> dict[str, float]:
     lines = random.Random(0).choices(list(texts_of("gutenberg")), k=count)
     tokenizer = AlbertTokenizer.from_pretrained(args.tokenizer)
     tokens = sum(
-        len(row) for start in range(0, count, 4096) for row in tokenizer(lines[start : start + 4096])["input_ids"]
+        len(row) for start in range(0, count, 256) for row in tokenizer(lines[start : start + 256])["input_ids"]
     )
     encoder = Encoder(models_of(args).ours.albert, tokenizer, dtype=getattr(torch, args.dtype))
     _forget_peak()

@@ -93,6 +93,7 @@ FAULTS = [
     ("inference/chunks", "loads[least] += costs[row]", "loads[least] += lengths[row]"),
     ("inference/chunks", "sum(costs) * UNEVEN", "sum(costs) * 9"),
     ("inference/chunks", "total >= WORKER_TOKENS * workers and ", ""),
+    ("inference/tasks", "if total > FEW_TOKENS:", "if some.start:"),
     ("inference/workers", "torch.get_num_threads()  # the first", "# the first"),
     ("inference/workers", "torch.set_num_threads(before)", "before"),
     ("inference/packed", "kept if i == len(runs) - 1 else None", "None"),

@@ -10,7 +10,7 @@ import torch
 from conftest import SHARED
 from reference import pair, worst
 
-from albert_torch.inference import optimize, packed, workers
+from albert_torch.inference import optimize, packed, tasks, workers
 from albert_torch.inference.chunks import plan
 from albert_torch.inference.workers import shares, side_by_side
 
@@ -124,3 +124,15 @@ else:
     os._exit(list(side_by_side(abs, [-1, 2], 2)) != [1, 2])
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("lengths", "batch_tokens", "want"), [([3] * 9, 9, 0), ([400] * 9, 1200, 3), ([1025], 8, 1)])
+def test_the_heap_is_trimmed_after_batches(monkeypatch, lengths, batch_tokens, want):
+    """Kills: pieces of the heap that pile up from one batch to the next, time lost on few tokens."""
+    trimmed = []
+    monkeypatch.setattr(tasks, "_trim_heap", lambda: trimmed.append(sum(seen)))
+    seen = []
+    for batch in tasks.batches([([7] * n,) for n in lengths], batch_tokens):
+        seen += [len(row) for (row,) in batch]
+    assert len(trimmed) == want
+    assert not want or trimmed[-1] == sum(lengths)  # the last batch is one of them

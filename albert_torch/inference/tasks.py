@@ -20,6 +20,7 @@ from albert_torch.tokenizer import AlbertTokenizer
 
 WINDOW = 512  # texts that are sorted by length, and held, at a time
 BATCH_TOKENS = 8192
+FEW_TOKENS = 1024  # so few leave little behind, and handing it back takes a millisecond
 
 Text = str | tuple[str, str]
 Row = TypeVar("Row", bound=tuple[Any, ...])
@@ -166,12 +167,13 @@ def _probabilities(logits: Tensor, problem_type: str | None) -> Tensor:
 def batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[Sequence[Row]]:
     """Rows that come sorted by the length of their first item, in batches of like sizes, about `batch_tokens` at most.
 
-    Between two of them the heap is trimmed."""
+    After each of them the heap is trimmed, unless there are but a few tokens."""
     lengths = [len(row[0]) for row in rows]
-    for some in parts(lengths, -(-sum(lengths) // batch_tokens)):
-        if some.start:
-            _trim_heap()
+    total = sum(lengths)
+    for some in parts(lengths, -(-total // batch_tokens)):
         yield rows[some.start : some.stop]
+        if total > FEW_TOKENS:
+            _trim_heap()
 
 
 def _trim_heap() -> None:
