@@ -19,7 +19,7 @@ from albert_torch.pretrained import AlbertPreTrainedModel
 from albert_torch.tokenizer import AlbertTokenizer
 
 WINDOW = 512  # texts that are sorted by length, and held, at a time
-BATCH_TOKENS = 8192
+BATCH_TOKENS = 6144  # whole chunks for two or four workers
 FEW_TOKENS = 1024  # so few leave little behind, and handing it back takes a millisecond
 
 Text = str | tuple[str, str]
