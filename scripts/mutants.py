@@ -146,7 +146,7 @@ CALLERS = {
     "encoding": ("tokenizer",),
     **dict.fromkeys(("inference/attention", "inference/optimized"), ("inference",)),
     "inference/packed": ("inference", "inference_workers"),
-    "inference/chunks": ("inference_workers",),
+    **dict.fromkeys(("inference/chunks", "inference/tasks"), ("inference_workers",)),
     "training/loop": ("training_distributed",),
     "training/state": ("training_loop", "training_distributed"),
     "pretraining/shards": ("pretraining_corpus",),

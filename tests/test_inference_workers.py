@@ -27,8 +27,8 @@ def four_threads():
 def test_threads_are_parted_evenly(four_threads, monkeypatch):
     """Kills: threads that belong to no worker, a number of threads that is told to all where one was meant."""
     assert shares() == [4, 2, 1]
-    assert list(side_by_side(lambda _: torch.get_num_threads(), range(8), 2)) == [2] * 8
-    assert list(side_by_side(lambda _: torch.get_num_threads(), range(8), 4)) == [1] * 8
+    assert side_by_side(lambda _: torch.get_num_threads(), range(8), 2) == [2] * 8
+    assert side_by_side(lambda _: torch.get_num_threads(), range(8), 4) == [1] * 8
     assert torch.get_num_threads() == 4
     later: list[int] = []
     thread = threading.Thread(target=lambda: later.append(torch.get_num_threads()))
@@ -48,10 +48,10 @@ def test_results_come_in_order_and_errors_come_through(four_threads):
         time.sleep(0.05 if i == 0 else 0)
         return 1 / (i - 3)
 
-    assert list(side_by_side(slow_first, range(3), 2)) == [-1 / 3, -1 / 2, -1]
+    assert side_by_side(slow_first, range(3), 2) == [-1 / 3, -1 / 2, -1]
     with pytest.raises(ZeroDivisionError):
-        list(side_by_side(slow_first, range(8), 2))
-    assert list(side_by_side(slow_first, range(3), 2)) == [-1 / 3, -1 / 2, -1]
+        side_by_side(slow_first, range(8), 2)
+    assert side_by_side(slow_first, range(3), 2) == [-1 / 3, -1 / 2, -1]
 
 
 @pytest.mark.parametrize(
@@ -117,11 +117,11 @@ def test_a_fork_has_workers_of_its_own():
 import os, torch
 from albert_torch.inference.workers import side_by_side
 torch.set_num_threads(2)
-assert list(side_by_side(abs, [1, -2], 2)) == [1, 2]
+assert side_by_side(abs, [1, -2], 2) == [1, 2]
 if child := os.fork():
     assert os.waitpid(child, 0)[1] == 0
 else:
-    os._exit(list(side_by_side(abs, [-1, 2], 2)) != [1, 2])
+    os._exit(side_by_side(abs, [-1, 2], 2) != [1, 2])
 """
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=60)
 

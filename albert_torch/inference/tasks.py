@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from albert_torch import heads
-from albert_torch.inference.chunks import parts
+from albert_torch.inference.chunks import CHUNK_TOKENS, parts
 from albert_torch.inference.optimized import OptimizedAlbert
 from albert_torch.pretrained import AlbertPreTrainedModel
 from albert_torch.tokenizer import AlbertTokenizer
 
 WINDOW = 512  # texts that are sorted by length, and held, at a time
-BATCH_TOKENS = 6144  # whole chunks for two or four workers
+BATCH_TOKENS = 4 * CHUNK_TOKENS  # whole chunks for two or four workers
 FEW_TOKENS = 1024  # so few leave little behind, and handing it back takes a millisecond
 
 Text = str | tuple[str, str]
