@@ -1,6 +1,6 @@
 """ALBERT (A Lite BERT, Lan et al. 2020) in PyTorch, with the Hub's weights and transformers' numbers."""
 
-from albert_torch.checkpoint import CheckpointError
+from albert_torch.checkpoints.reader import CheckpointError
 from albert_torch.config import AlbertConfig
 from albert_torch.heads import (
     AlbertForMaskedLM,
@@ -11,10 +11,11 @@ from albert_torch.heads import (
     AlbertForTokenClassification,
 )
 from albert_torch.inference import Encoder
+from albert_torch.integrations.peft import register_with_peft
+from albert_torch.integrations.transformers import register_with_transformers
 from albert_torch.model import AlbertModel
 from albert_torch.pretrained import AlbertPreTrainedModel
-from albert_torch.register import register_with_peft, register_with_transformers
-from albert_torch.tokenizer import AlbertTokenizer
+from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
 __version__ = "0.1.0"
 

@@ -2,7 +2,7 @@
 
 import sys
 
-from albert_torch.cli import main
+from albert_torch.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,8 +14,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from albert_torch.packing import Packing
-
 Backend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor | None]]
 
 
@@ -39,7 +37,7 @@ BACKENDS: dict[str, Backend] = {"eager": eager, "sdpa": sdpa}
 
 
 @dataclass
-class Attend:
+class AttentionContext:
     """Who sees whom in one forward pass: the backend, the mask, where packed tokens stand, what to record."""
 
     num_heads: int
@@ -58,3 +56,20 @@ class Attend:
             self.probabilities.append(probabilities)
         context = context.transpose(1, 2).flatten(2)  # (B, T, H)
         return context if self.packing is None else self.packing.pack(context)
+
+
+class Packing:
+    """Where the S real tokens of a padded batch stand.  mask: (B, T), nonzero = real."""
+
+    def __init__(self, mask: Tensor) -> None:
+        self.shape = mask.shape  # (B, T)
+        self.indices = mask.flatten().nonzero().squeeze(1)  # (S,), row after row
+
+    def pack(self, x: Tensor) -> Tensor:
+        """(B, T, ...) -> (S, ...): the real tokens alone."""
+        return x.flatten(0, 1).index_select(0, self.indices)
+
+    def pad(self, x: Tensor) -> Tensor:
+        """(S, ...) -> (B, T, ...): the tokens back in their places, zeros elsewhere."""
+        rows = x.new_zeros(self.shape.numel(), *x.shape[1:])  # (B * T, ...)
+        return rows.index_copy(0, self.indices, x).view(*self.shape, *x.shape[1:])

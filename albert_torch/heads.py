@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from albert_torch import losses
-from albert_torch.checkpoint import TIED
+from albert_torch.checkpoints.matching import TIED
 from albert_torch.config import AlbertConfig
 from albert_torch.model import AlbertModel, activation
 from albert_torch.outputs import (

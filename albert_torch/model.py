@@ -14,10 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from albert_torch.attention import BACKENDS, Attend
+from albert_torch.attention import BACKENDS, AttentionContext, Packing
 from albert_torch.config import AlbertConfig
 from albert_torch.outputs import BaseModelOutputWithPooling
-from albert_torch.packing import Packing
 from albert_torch.pretrained import AlbertPreTrainedModel
 
 _gelu_tanh = partial(F.gelu, approximate="tanh")
@@ -119,7 +118,7 @@ class AlbertAttention(nn.Module):
         self.dense = nn.Linear(hidden, hidden)
         self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
 
-    def forward(self, x: Tensor, attend: Attend, keep: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, attend: AttentionContext, keep: Tensor | None = None) -> Tensor:
         """(..., H) -> (..., H), or (K, H), the K tokens that `keep` marks."""
         dropout_p = self.attention_dropout.p if self.training else 0.0
         context = attend(self.query(x), self.key(x), self.value(x), dropout_p)  # (..., H)
@@ -142,7 +141,7 @@ class AlbertLayer(nn.Module):
         self.activation = activation(config.hidden_act)
         self.dropout = nn.Dropout(config.ffn_dropout_prob)
 
-    def forward(self, x: Tensor, attend: Attend, keep: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, attend: AttentionContext, keep: Tensor | None = None) -> Tensor:
         """(..., H) -> (..., H), or (K, H), the K tokens that `keep` marks."""
         x = self.attention(x, attend, keep)
         if chunk := self.config.chunk_size_feed_forward:  # tokens at a time: less memory, the same numbers
@@ -165,7 +164,7 @@ class AlbertLayerGroup(nn.Module):
         super().__init__()
         self.albert_layers = nn.ModuleList(AlbertLayer(config) for _ in range(config.inner_group_num))
 
-    def forward(self, x: Tensor, attend: Attend, keep: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, attend: AttentionContext, keep: Tensor | None = None) -> Tensor:
         """(..., H) -> (..., H), or (K, H), the K tokens that `keep` marks."""
         *layers, last = self.albert_layers
         for layer in layers:
@@ -187,7 +186,7 @@ class AlbertTransformer(nn.Module):
     def forward(
         self,
         x: Tensor,
-        attend: Attend,
+        attend: AttentionContext,
         hidden_states: list[Tensor] | None = None,
         keep: Tensor | None = None,
     ) -> Tensor:
@@ -262,7 +261,7 @@ class AlbertModel(AlbertPreTrainedModel):
         probabilities: list[Tensor] | None = [] if _or(output_attentions, self.config.output_attentions) else None
         hidden_states: list[Tensor] | None = [] if _or(output_hidden_states, self.config.output_hidden_states) else None
         backend = BACKENDS["eager" if probabilities is not None else self.attn_implementation]
-        attend = Attend(self.config.num_attention_heads, backend, mask, packing, probabilities)
+        attend = AttentionContext(self.config.num_attention_heads, backend, mask, packing, probabilities)
         if keep is not None:
             if keep.shape != x.shape[:2] or hidden_states is not None:
                 raise ValueError(
@@ -282,7 +281,7 @@ class AlbertModel(AlbertPreTrainedModel):
         )
         return output if _or(return_dict, self.config.return_dict) else output.to_tuple()
 
-    def _encode_kept(self, x: Tensor, attend: Attend, keep: Tensor) -> Tensor:
+    def _encode_kept(self, x: Tensor, attend: AttentionContext, keep: Tensor) -> Tensor:
         """(B, T, E) -> (B, T, H), zeros where neither `keep` nor the pooler wants a token."""
         if self.pooler is not None:
             keep = keep.index_fill(1, keep.new_zeros(1, dtype=torch.long), True)

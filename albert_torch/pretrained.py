@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from albert_torch.attention import BACKENDS
-from albert_torch.checkpoint import CheckpointError, dtype_named, fit, read_state_dict
+from albert_torch.checkpoints.matching import fit
+from albert_torch.checkpoints.reader import CheckpointError, dtype_named, read_state_dict
+from albert_torch.checkpoints.writer import config_text, save_state_dict
 from albert_torch.config import AlbertConfig
 from albert_torch.hub import Source
-from albert_torch.saving import config_text, save_state_dict
 
 Model = TypeVar("Model", bound="AlbertPreTrainedModel")
 

@@ -36,7 +36,9 @@ from bench_systems import (  # isort: skip
 )  # fmt: skip
 
 from albert_torch import AlbertConfig, AlbertTokenizer
-from albert_torch.inference import Encoder, int8, kernels
+from albert_torch.inference import Encoder
+from albert_torch.inference.kernels import int8
+from albert_torch.inference.kernels import linear as kernels
 
 SHAPE_FIELDS = ("vocab_size", "embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads",
                 "intermediate_size", "hidden_act")  # fmt: skip
@@ -174,7 +176,7 @@ def scale(count: int, args: argparse.Namespace) -> dict[str, float]:
     encoder = Encoder(models_of(args).ours.albert, tokenizer, dtype=getattr(torch, args.dtype))
     _forget_peak()
     start = time.perf_counter()
-    for _ in encoder.encode_iter(lines):
+    for _ in encoder.encode_stream(lines):
         pass
     rate = tokens / (time.perf_counter() - start)
     return {"texts": count, "tokens_per_second": rate, "peak_mb": _megabytes("VmHWM")}

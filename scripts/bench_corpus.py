@@ -18,8 +18,8 @@ import time
 from pathlib import Path
 
 from albert_torch import AlbertTokenizer, __version__
+from albert_torch.pretraining.dataloader import feed
 from albert_torch.pretraining.examples import Examples, Position
-from albert_torch.pretraining.feed import feed
 from albert_torch.pretraining.shards import Shards, prepare
 
 SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnprstvw" for vowel in ("a", "e", "i", "o", "u", "ea", "ou")]

@@ -33,10 +33,10 @@ from torch.nn.utils import clip_grad_norm_
 from bench_training import BASE, speed  # isort: skip
 
 from albert_torch import AlbertConfig, AlbertForPreTraining, AlbertTokenizer
-from albert_torch.pretraining.lamb import lamb
+from albert_torch.pretraining.config import PretrainingConfig
 from albert_torch.pretraining.objective import IGNORED, Objective
-from albert_torch.pretraining.recipe import PretrainingRecipe
-from albert_torch.training.task import Batch, Inputs, collate
+from albert_torch.training.data import Batch, Inputs, collate
+from albert_torch.training.lamb import lamb
 
 METHODS = {  # whose model, products in bfloat16
     "transformers float32": ("transformers", False),
@@ -72,8 +72,8 @@ def drawn(length: int, count: int) -> list[Inputs]:
 
 def fed(args: argparse.Namespace, length: int, size: int) -> Any:
     """Batches of rows of the prepared corpus, without end."""
+    from albert_torch.pretraining.dataloader import feed
     from albert_torch.pretraining.examples import Examples, Position
-    from albert_torch.pretraining.feed import feed
     from albert_torch.pretraining.shards import Shards
 
     tokenizer = AlbertTokenizer.from_pretrained(args.tokenizer)
@@ -107,7 +107,7 @@ def updates(args: argparse.Namespace, method: str, length: int) -> dict[str, flo
         model = theirs
     else:
         model = Objective(model)
-    optimizer = lamb(model.train(), PretrainingRecipe())
+    optimizer = lamb(model.train(), PretrainingConfig())
     marks: list[tuple[float, int]] = []
     losses: list[float] = []
     tokens = 0

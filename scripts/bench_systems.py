@@ -284,6 +284,6 @@ def accuracy(folder: str) -> dict[str, float]:
     for dtype in (torch.float32, torch.bfloat16, torch.int8):
         encoder = Encoder.from_pretrained(folder, dtype=dtype)
         names = encoder.config.id2label or {0: "LABEL_0", 1: "LABEL_1"}
-        best = [next(iter(labels)) for labels in encoder.predict([text for text, _ in pairs])]
+        best = [next(iter(labels)) for labels in encoder.classify([text for text, _ in pairs])]
         right[str(dtype)] = statistics.mean(name == names[label] for name, (_, label) in zip(best, pairs, strict=True))
     return right

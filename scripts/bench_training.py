@@ -29,7 +29,7 @@ OURS: dict[str, dict[str, Any]] = {
     "albert_torch bfloat16": {"dtype": "bfloat16"},
     "albert_torch float32 checkpointing": {"gradient_checkpointing": True},
     "albert_torch bfloat16 checkpointing": {"dtype": "bfloat16", "gradient_checkpointing": True},
-    "albert_torch float32 padded": {"unpad": False, "order": "random"},
+    "albert_torch float32 padded": {"unpad": False, "batching": "random"},
 }
 THEIRS = {
     "HF Trainer float32": {},
@@ -39,12 +39,12 @@ THEIRS = {
 
 def ours(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float]:
     """Tokens a second of our trainer."""
-    from albert_torch.training import Recipe
-    from albert_torch.training.runs import load
-    from albert_torch.training.trainer import Trainer
+    from albert_torch.finetuning import FinetuningConfig
+    from albert_torch.finetuning.finetune import load
+    from albert_torch.finetuning.trainer import Trainer
 
-    how = Recipe(
-        task="sst2", tokenizer=args.tokenizer, data=args.data, train=args.file, dev="none", shape=BASE, max_length=128,
+    how = FinetuningConfig(
+        task="sst2", tokenizer=args.tokenizer, data=args.data, train=args.file, dev="none", model_config=BASE, max_length=128,
         batch_size=args.batch_size, steps=args.skip + args.steps, log_steps=10**6, save_steps=10**6, **changes,
     )  # fmt: skip
     marks: list[tuple[float, int]] = []
@@ -72,10 +72,12 @@ def theirs(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float
     """Tokens a second of HF Trainer with transformers' model."""
     import transformers
 
-    from albert_torch.training import Recipe
-    from albert_torch.training.runs import load
+    from albert_torch.finetuning import FinetuningConfig
+    from albert_torch.finetuning.finetune import load
 
-    how = Recipe(task="sst2", tokenizer=args.tokenizer, data=args.data, train=args.file, dev="none", max_length=128)
+    how = FinetuningConfig(
+        task="sst2", tokenizer=args.tokenizer, data=args.data, train=args.file, dev="none", max_length=128
+    )
     material = load(how)
     config = transformers.AlbertConfig(vocab_size=len(material.task.tokenizer), embedding_size=128, **BASE)
     marks: list[tuple[float, int]] = []

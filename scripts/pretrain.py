@@ -5,7 +5,7 @@ Under `torchrun` or `accelerate launch` it trains on several processes.
 
 import sys
 
-from albert_torch.cli import main
+from albert_torch.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main(["pretrain", *sys.argv[1:]]))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import transformers
-from conftest import ROOT, SHARED
+from helpers.constants import ROOT, SHARED
 
 from albert_torch import AlbertConfig
 from albert_torch.config import PRESETS

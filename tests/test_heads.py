@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from conftest import SHARED, TINY
-from reference import HEADS, batch, inputs_for, pair, worst
+from helpers.constants import SHARED, TINY
+from helpers.reference import HEADS, batch, inputs_for, pair, worst
 
 import albert_torch
 from albert_torch import AlbertConfig

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from conftest import SHARED, TINY
-from reference import batch, pair, worst
+from helpers.constants import SHARED, TINY
+from helpers.reference import batch, pair, worst
 from torch import nn
 
 from albert_torch import AlbertConfig, AlbertModel

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 import transformers
-from conftest import ROOT
+from helpers.constants import ROOT
 
 import albert_torch
 from albert_torch import AlbertForMaskedLM, AlbertTokenizer, parity
-from albert_torch.cli import main
+from albert_torch.cli.main import main
 from albert_torch.hub import NANO, Source
 
 TEXTS = (

@@ -10,10 +10,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from helpers.constants import ROOT
 
 import albert_torch
-from albert_torch.cli import main
+from albert_torch.cli.main import main
 from albert_torch.hub import NANO
 
 README = (ROOT / "README.md").read_text()

@@ -9,7 +9,7 @@ import huggingface_hub
 import pytest
 import torch
 import transformers
-from conftest import SHARED, TINY
+from helpers.constants import SHARED, TINY
 from torch import nn
 
 import albert_torch

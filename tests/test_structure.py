@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from helpers.constants import ROOT
 
 PACKAGE = ROOT / "albert_torch"
 FILES = sorted(PACKAGE.rglob("*.py"))

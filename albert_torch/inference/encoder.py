@@ -1,176 +1,176 @@
-"""`Encoder`: text in, vectors out, on the fast path and in bounded memory; and what else `Tasks` gives."""
+"""The encoder on packed rows: no padding, no mask, weights prepared once and reused by every run of the shared layer.
+
+Rows come sorted by length, so that attention meets neighbours of like lengths, and are computed some hundred tokens at
+a time, so that what passes between two products stays in the cache.
+"""
 
 from __future__ import annotations
 
-import os
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from functools import partial
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm  # comes with huggingface_hub
 
-from albert_torch import heads
 from albert_torch.config import AlbertConfig
-from albert_torch.inference.optimized import OptimizedAlbert, optimize
-from albert_torch.inference.tasks import BATCH_TOKENS, Tasks, Text, batches
-from albert_torch.model import AlbertModel
-from albert_torch.pretrained import AlbertPreTrainedModel
-from albert_torch.tokenizer import AlbertTokenizer
+from albert_torch.inference.kernels import int8
+from albert_torch.inference.kernels import linear as kernels
+from albert_torch.inference.kernels.attention import Attention
+from albert_torch.inference.parallel import shares, side_by_side
+from albert_torch.inference.scheduling import filling, plan
+from albert_torch.model import AlbertLayer, AlbertTransformer
 
-POOLINGS = ("mean", "cls", "pooler", "max")
+
+def linears(layer: AlbertLayer, dtype: torch.dtype, device: torch.device) -> dict[str, kernels.Linear]:
+    """The weights and biases of a layer's four products."""
+    attention = layer.attention
+    modules = {
+        "qkv": (attention.query, attention.key, attention.value),
+        "dense": (attention.dense,),
+        "ffn": (layer.ffn,),
+        "ffn_output": (layer.ffn_output,),
+    }
+    return {
+        name: (
+            torch.cat([x.weight for x in some]).to(device, dtype),
+            torch.cat([x.bias for x in some]).to(device, dtype),
+        )
+        for name, some in modules.items()
+    }
 
 
-class Encoder(Tasks):
-    """A model and its tokenizer, ready to run on text.
+class PackedLayer:
+    """`AlbertLayer` on packed tokens: four matrix products, Q, K and V being one of them."""
 
-    `pooling`: what of the last hidden states stands for the text: their "mean" or "max" (special tokens included), that
-    of "cls", or the "pooler" on it. `max_length`: in tokens; longer texts are cut. None: as long as the model takes.
-    """
+    def __init__(self, layer: AlbertLayer, config: AlbertConfig, dtype: torch.dtype, device: torch.device) -> None:
+        self.eps, self.hidden_act = config.layer_norm_eps, config.hidden_act
+        given = linears(layer, dtype, device)
+        self.qkv, self.dense = kernels.linear(*given["qkv"]), kernels.linear(*given["dense"])
+        self.feed_forward: kernels.Kernel = kernels.FeedForward(given["ffn"], given["ffn_output"], self.hidden_act)
+        norms = (layer.attention.LayerNorm, layer.full_layer_layer_norm)
+        self.norms = [
+            (norm.weight.to(device, dtype, copy=True), norm.bias.to(device, dtype, copy=True)) for norm in norms
+        ]
+
+    def record(self) -> dict[str, int8.Recorder]:
+        """From now on, note the inputs of the products; by name."""
+        assert isinstance(self.feed_forward, kernels.FeedForward)
+        seen = {"qkv": int8.Recorder(self.qkv), "dense": int8.Recorder(self.dense)}
+        seen["ffn_output"] = int8.Recorder(self.feed_forward.ffn_output)
+        self.feed_forward.ffn_output = seen["ffn_output"]
+        seen["ffn"] = int8.Recorder(self.feed_forward)
+        self.qkv, self.dense, self.feed_forward = seen["qkv"], seen["dense"], seen["ffn"]
+        return seen
+
+    def to_int8(self, layer: AlbertLayer, seen: dict[str, int8.Recorder]) -> None:
+        """Compute in bytes, in the ranges that were seen."""
+        given = linears(layer, torch.float32, torch.device("cpu"))
+        attention_dtype = torch.bfloat16 if kernels.bf16_pays() else torch.float32
+        self.qkv = int8.Int8Linear(*given["qkv"], seen["qkv"], attention_dtype)
+        self.dense = int8.Int8Linear(*given["dense"], seen["dense"])
+        self.feed_forward = int8.Int8FeedForward(
+            given["ffn"], given["ffn_output"], self.hidden_act, seen["ffn"], seen["ffn_output"]
+        )
+
+    def __call__(self, x: Tensor, attend: Attention, keep: Tensor | None = None) -> Tensor:
+        """(S, H) -> (S, H), or the rows `keep` of it, the only ones that are then computed past the attention."""
+        context = attend(self.qkv(x))  # (S, H)
+        if keep is not None:
+            context, x = context[keep], x[keep]
+        x = self._norm(self.dense(context, x), 0)
+        return self._norm(self.feed_forward(x, x), 1)
+
+    def _norm(self, x: Tensor, which: int) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], *self.norms[which], self.eps)
+
+
+def _groups(encoder: AlbertTransformer) -> list[list[AlbertLayer]]:
+    return [list(group.albert_layers) for group in encoder.albert_layer_groups]  # type: ignore[arg-type]
+
+
+class PackedEncoder:
+    """`AlbertTransformer` on packed rows."""
 
     def __init__(
-        self,
-        model: AlbertPreTrainedModel | OptimizedAlbert,
-        tokenizer: AlbertTokenizer,
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-        pooling: str = "mean",
-        max_length: int | None = None,
+        self, encoder: AlbertTransformer, config: AlbertConfig, dtype: torch.dtype, device: torch.device
     ) -> None:
-        if pooling not in POOLINGS:
-            raise ValueError(f"pooling={pooling!r} is not known; use one of {', '.join(POOLINGS)}")
-        fast = model if isinstance(model, OptimizedAlbert) else optimize(model, dtype, device)
-        super().__init__(fast, tokenizer, max_length)
-        self.pooling = pooling
-        if pooling == "pooler" and self.model.model.base_model.pooler is None:
-            raise ValueError(f"{self.model.kind.__name__} has no pooler; use another pooling, or load an AlbertModel")
+        self.config, self.dtype = config, dtype
+        mapping = encoder.embedding_hidden_mapping_in
+        weight, bias = (x.to(device, dtype, copy=True) for x in (mapping.weight, mapping.bias))
+        self.project = kernels.linear(weight, bias)
+        self.groups = [[PackedLayer(layer, config, dtype, device) for layer in group] for group in _groups(encoder)]
 
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_dir: str | os.PathLike[str],
-        *,
-        dtype: torch.dtype = torch.float32,
-        device: torch.device | str | None = None,
-        pooling: str = "mean",
-        max_length: int | None = None,
-        **source: Any,
-    ) -> Encoder:
-        """Load the class that the config names, so that `predict`, `fill_mask` or `answer` have their head, and the
-        tokenizer; `pooling="pooler"` loads `AlbertModel`.  `source`: revision, subfolder, cache_dir, token ...
+    def to_int8(self, encoder: AlbertTransformer, embedded: Tensor, lengths: Sequence[int]) -> None:
+        """Compute in bytes; the ranges of what passes through the layers are taken from these rows."""
+        seen = [[layer.record() for layer in group] for group in self.groups]
+        self(embedded, lengths, staffs=[1])  # one chunk after another, as a recorder counts
+        for group, packed, recorders in zip(_groups(encoder), self.groups, seen, strict=True):
+            for layer, one, recorder in zip(group, packed, recorders, strict=True):
+                one.to_int8(layer, recorder)
 
-        Raises as `AlbertModel.from_pretrained` does, and `ValueError` for a pooler that the checkpoint does not hold.
+    def __call__(
+        self,
+        embedded: Tensor,
+        lengths: Sequence[int],
+        keep: Tensor | None = None,
+        hidden_states: list[Tensor] | None = None,
+        staffs: Sequence[int] | None = None,
+    ) -> Tensor:
+        """(S, E) -> (S, H) in float32, or only the tokens that `keep` (S,), bool, marks.
+
+        `lengths`: of the rows, ascending. Into `hidden_states` go the projection and the result of each run. `staffs`:
+        how many workers there may be on a CPU, most first; None: as the threads allow.
         """
-        config = AlbertConfig.from_pretrained(name_or_dir, **source)
-        named = (config.architectures or [""])[0].replace("ForPreTraining", "ForMaskedLM")
-        kind: Any = AlbertModel if pooling == "pooler" else getattr(heads, named, AlbertModel)
-        options: dict[str, Any] = {"add_pooling_layer": pooling == "pooler"} if kind is AlbertModel else {}
-        model, info = kind.from_pretrained(name_or_dir, config=config, output_loading_info=True, **options, **source)
-        if pooling == "pooler" and (new := info["missing_keys"]):
-            raise ValueError(f"{name_or_dir} holds no {', '.join(sorted(new))}; use another pooling")
-        tokenizer = AlbertTokenizer.from_pretrained(name_or_dir, **source)
-        return cls(model, tokenizer, dtype=dtype, device=device, pooling=pooling, max_length=max_length)
+        workers, chunks = 1, [list(range(len(lengths)))] if lengths else []
+        if embedded.device.type == "cpu":
+            workers, chunks = plan(lengths, self.config.hidden_size, shares() if staffs is None else staffs)
+        empty = partial(torch.empty, dtype=torch.float32, device=embedded.device)
+        x: Tensor = empty(len(embedded) if keep is None else int(keep.sum()), self.config.hidden_size)
+        if hidden_states is not None:
+            shape = len(embedded), self.config.hidden_size
+            hidden_states += [empty(*shape) for _ in range(self.config.num_hidden_layers + 1)]
+        starts = [0, *accumulate(lengths)]
+        places = None if keep is None else torch.where(keep, keep.cumsum(0) - 1, -1)
+        side_by_side(partial(self._encode, embedded, starts, places, x, hidden_states or []), chunks, workers)
+        return x
 
-    # ---- vectors ----
-
-    def encode(
+    @torch.inference_mode()  # what is written to was made outside, and is what autograd takes
+    def _encode(
         self,
-        texts: str | Sequence[Text],
-        *,
-        batch_tokens: int = BATCH_TOKENS,
-        normalize: bool = False,
-        show_progress: bool = False,
-    ) -> Any:
-        """The vectors of texts, or of pairs, as a numpy array (N, H) in float32, in the order given; of one str: (H,).
+        embedded: Tensor,
+        starts: Sequence[int],
+        places: Tensor | None,
+        out: Tensor,
+        states: Sequence[Tensor],
+        rows: Sequence[int],
+    ) -> None:
+        """Of these rows, write their last states into `out`, and all the others into `states`.
 
-        `batch_tokens`: how many tokens are computed at a time. `normalize`: to length 1.
+        `starts`: of all rows. `places` (S,): where in `out` a token goes, -1 for one that is not kept; None: all are.
         """
-        numpy = _numpy()
-        if isinstance(texts, str):
-            return self.encode([texts], batch_tokens=batch_tokens, normalize=normalize)[0]
-        vectors = numpy.empty((len(texts), self.config.hidden_size), dtype=numpy.float32)
-        start = 0
-        for window in self.windows(
-            texts, batch_tokens=batch_tokens, normalize=normalize, show_progress=show_progress, total=len(texts)
-        ):
-            vectors[start : start + len(window)] = window.numpy()
-            start += len(window)
-        return vectors
-
-    def encode_iter(
-        self,
-        texts: Iterable[Text],
-        *,
-        batch_tokens: int = BATCH_TOKENS,
-        normalize: bool = False,
-        show_progress: bool = False,
-    ) -> Iterator[Any]:
-        """The vector of each text, (H,) in float32, one after another: about a thousand texts are held at a time."""
-        _numpy()
-        for window in self.windows(texts, batch_tokens=batch_tokens, normalize=normalize, show_progress=show_progress):
-            yield from window.numpy()
-
-    def windows(
-        self,
-        texts: Iterable[Text],
-        *,
-        batch_tokens: int = BATCH_TOKENS,
-        normalize: bool = False,
-        show_progress: bool = False,
-        total: int | None = None,
-    ) -> Iterator[Tensor]:
-        """The vectors of each `WINDOW` texts, (n, H); the next ones are tokenized meanwhile."""
-        if batch_tokens < 1:
-            raise ValueError(f"batch_tokens={batch_tokens} must be above 0")
-        with _Progress(total, show_progress) as progress:
-            for ids, types in self.tokenized(texts):
-                rows = list(zip(map(tuple, ids), map(tuple, types), strict=True))
-                unique = sorted(set(rows), key=lambda row: (len(row[0]), row))  # a text met again is free
-                vectors, done = torch.empty(len(unique), self.config.hidden_size, dtype=torch.float32), 0
-                for batch in batches(unique, batch_tokens):
-                    vectors[done : (done := done + len(batch))] = self._pool(*zip(*batch, strict=True))
-                    progress.add(0, sum(len(row[0]) for row in batch))
-                progress.add(len(rows), 0)
-                places = {row: i for i, row in enumerate(unique)}
-                result = vectors[[places[row] for row in rows]]
-                yield F.normalize(result, dim=-1) if normalize else result
-
-    def _pool(self, ids: Sequence[Sequence[int]], types: Sequence[Sequence[int]]) -> Tensor:
-        if self.pooling in ("cls", "pooler"):
-            output = self.model.packed(ids, types, keep=[[0]] * len(ids), head=False)
-            pooled: Tensor = output.last_hidden_state if self.pooling == "cls" else output.pooler_output
-            return pooled
-        x = self.model.packed(ids, types, head=False).last_hidden_state  # (S, H)
-        parts = x.split([len(row) for row in ids])
-        return torch.stack([part.mean(dim=0) if self.pooling == "mean" else part.amax(dim=0) for part in parts])
-
-
-def _numpy() -> Any:
-    try:
-        import numpy
-    except ImportError:
-        raise ImportError("vectors are numpy arrays: pip install 'albert-torch[inference]'") from None
-    return numpy
-
-
-class _Progress:
-    """A progress bar over texts that also shows the tokens a second; or nothing."""
-
-    def __init__(self, total: int | None, show: bool) -> None:
-        self.bar = tqdm(total=total, unit=" texts", disable=not show)
-        self.tokens, self.start = 0, time.perf_counter()
-
-    def add(self, texts: int, tokens: int) -> None:
-        """Count texts and tokens that are done."""
-        self.tokens += tokens
-        self.bar.set_postfix_str(f"{self.tokens / (time.perf_counter() - self.start):,.0f} tokens/s")
-        self.bar.update(texts)
-
-    def __enter__(self) -> _Progress:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.bar.close()
+        here: slice | Tensor = slice(starts[rows[0]], starts[rows[-1] + 1])  # the tokens of the rows
+        if len(rows) <= rows[-1] - rows[0]:
+            here = torch.tensor([i for row in rows for i in range(starts[row], starts[row + 1])])
+        x, kept, there = embedded[here], None, here
+        if places is not None:
+            kept = (places[here] >= 0).nonzero().squeeze(1)
+            there = places[here][kept]
+        real, wanted = len(x), len(x) if kept is None else len(kept)
+        lengths = [starts[row + 1] - starts[row] for row in rows]
+        if x.device.type == "cpu":
+            if extra := filling(real):
+                x, lengths = torch.cat([x, x[:extra]]), [*lengths, extra]  # one row more, that nobody reads
+            kept = kept if kept is None else torch.cat([kept, kept[: filling(wanted)]])
+        attend = Attention(lengths, self.config.num_attention_heads)
+        x = self.project(x.to(self.dtype))  # (S, H)
+        count = self.config.num_hidden_layers
+        runs = [layer for i in range(count) for layer in self.groups[i * len(self.groups) // count]]
+        for i, layer in enumerate(runs):
+            if states and i % self.config.inner_group_num == 0:
+                states[i // self.config.inner_group_num][here] = x[:real].float()
+            x = layer(x, attend, kept if i == len(runs) - 1 else None)
+        if states:
+            states[-1][here] = x[:real].float()
+        out[there] = x[:wanted].float()

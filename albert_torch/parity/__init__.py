@@ -13,14 +13,15 @@ from typing import Any
 
 import torch
 
-from albert_torch.checkpoint import by_canonical_name, classes_filled, part_of, read_state_dict
+from albert_torch.checkpoints.matching import by_canonical_name, classes_filled, part_of
+from albert_torch.checkpoints.reader import read_state_dict
 from albert_torch.config import AlbertConfig
 from albert_torch.hub import NANO, Source
 from albert_torch.parity.compare import (
     TOLERANCES,
     Measurement,
     Observed,
-    Place,
+    Quantity,
     Row,
     at_real_tokens,
     compare,
@@ -30,7 +31,7 @@ from albert_torch.parity.compare import (
 )
 from albert_torch.parity.inputs import HEADS, SHAPES, TEXTS, batches, generate, random_rows
 from albert_torch.parity.report import Case, Report
-from albert_torch.tokenizer import AlbertTokenizer
+from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
 __all__ = ["BACKENDS", "DTYPES", "HEADS", "Case", "Measurement", "Report", "check", "compare", "observe"]
 
@@ -100,7 +101,7 @@ def _cases(
     ours: Any = HEADS[job.head].from_pretrained(job.name, **job.arguments)
     theirs = {attention: _reference(job, attention) for attention in ("eager", "sdpa")}
     yield Case(job.label, job.head, "", "", compare_weights(ours, theirs["eager"]))
-    worst: dict[tuple[str, str], dict[Place, Measurement]] = {(d, b): {} for d in dtypes for b in backends}
+    worst: dict[tuple[str, str], dict[Quantity, Measurement]] = {(d, b): {} for d in dtypes for b in backends}
     exact = copy.deepcopy(theirs["eager"]).double()
     for batch in batches(job.head, job.rows, ours.config, seed):
         truth = observe(exact, batch, attentions=True)

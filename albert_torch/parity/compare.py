@@ -25,7 +25,7 @@ TOLERANCES: Mapping[torch.dtype, float] = {torch.float64: 1e-10, torch.float32: 
 OWN_ERRORS = 3.0
 
 
-class Place(NamedTuple):
+class Quantity(NamedTuple):
     """One thing that is compared: a quantity, its name within the model, and its layer if it has one."""
 
     what: str
@@ -33,7 +33,7 @@ class Place(NamedTuple):
     layer: int | None = None
 
 
-Observed = dict[Place, Tensor]
+Observed = dict[Quantity, Tensor]
 Row = tuple[list[int], list[int]]  # token ids, segments
 
 
@@ -41,7 +41,7 @@ Row = tuple[list[int], list[int]]  # token ids, segments
 class Measurement:
     """The largest absolute difference at one place, in one number that is within tolerance or not."""
 
-    place: Place
+    place: Quantity
     error: float  # infinite for NaN, another shape, or a place that only one side has
     scale: float
     tolerance: float
@@ -82,16 +82,16 @@ def observe(model: nn.Module, batch: Mapping[str, Tensor], *, attentions: bool =
     runs = max(1, (len(output.hidden_states) - 1) // layers)  # transformers keeps a state for each inner layer
     observed: Observed = {}
     for layer, states in enumerate(output.hidden_states[::runs]):
-        observed[Place("hidden", f"hidden {layer}/{layers}", layer)] = states.detach()
+        observed[Quantity("hidden", f"hidden {layer}/{layers}", layer)] = states.detach()
     for layer, probabilities in enumerate(output.attentions if attentions else (), 1):
         name = f"attn {layer}/{len(output.attentions)}"
-        observed[Place("attn", name, layer)] = probabilities.detach().transpose(1, 2)  # (B, T, N, T)
+        observed[Quantity("attn", name, layer)] = probabilities.detach().transpose(1, 2)  # (B, T, N, T)
     kinds = {"loss": "loss", "pooler_output": "pooled", "last_hidden_state": "hidden"}
     for name, tensor in results.items():
-        observed[Place(kinds.get(name, "logits"), name)] = tensor.detach()
+        observed[Quantity(kinds.get(name, "logits"), name)] = tensor.detach()
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
-            observed[Place("grad", name)] = parameter.grad
+            observed[Quantity("grad", name)] = parameter.grad
     model.zero_grad(set_to_none=True)
     return observed
 
@@ -155,7 +155,7 @@ def compare_weights(ours: nn.Module, theirs: nn.Module) -> list[Measurement]:
     for key, other in zip_longest(mine, others):
         name = key if key == other else f"{key or 'nothing'} where transformers has {other or 'nothing'}"
         error = difference(mine[key], others[key]) if key == other else math.inf
-        measurements.append(Measurement(Place("weights", name), error, _largest(others.get(other)), 0.0))
+        measurements.append(Measurement(Quantity("weights", name), error, _largest(others.get(other)), 0.0))
     return measurements
 
 
@@ -164,7 +164,7 @@ def compare_ids(ours: Sequence[Row], theirs: Sequence[Row]) -> list[Measurement]
     measurements = []
     for number, (mine, other) in enumerate(zip(ours, theirs, strict=True), 1):
         wrong = sum(a != b for ours, theirs in zip(mine, other, strict=True) for a, b in zip_longest(ours, theirs))
-        measurements.append(Measurement(Place("tokens", f"text {number}"), wrong, len(other[0]), 0.0))
+        measurements.append(Measurement(Quantity("tokens", f"text {number}"), wrong, len(other[0]), 0.0))
     return measurements
 
 

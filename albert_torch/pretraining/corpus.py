@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from tqdm import tqdm
 
-from albert_torch.pretraining.hub import commit, on_hub, rows
+from albert_torch.pretraining.hub_datasets import commit, on_hub, rows
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 from albert_torch.pretraining.masking import Masking
 from albert_torch.pretraining.shards import Shards
-from albert_torch.tokenizer import AlbertTokenizer
-from albert_torch.training.task import Inputs
+from albert_torch.tokenization.tokenizer import AlbertTokenizer
+from albert_torch.training.data import Inputs
 
 logger = logging.getLogger(__name__)
 
@@ -46,10 +46,10 @@ class Plan(NamedTuple):
 class Examples:
     """The examples of a corpus, for masked words and sentence order (§3.1), as Google's create_pretraining_data.py.
 
-    Sentences of one document are gathered up to a target length, `max_length` or with `short_prob` a shorter one, and
+    Sentences of one document are gathered up to a target length, `max_length` or with `short_seq_prob` a shorter one, and
     parted into two segments at a random one of their ends; half of the pairs are swapped. No sentence serves twice in
     an epoch; one longer than half a row counts as several. A sentence that is left alone gives no example
-    (`skipped` counts them). With `random_second` it gets a piece of another document of its shard as its second
+    (`skipped` counts them). With `random_next_sentence` it gets a piece of another document of its shard as its second
     segment, with label 1; where most documents are one sentence, that label says little.
 
     Each epoch goes through the shards in another order, `group` of them at a time with their examples shuffled
@@ -62,23 +62,27 @@ class Examples:
         tokenizer: AlbertTokenizer,
         *,
         max_length: int = 512,
-        short_prob: float = 0.1,
-        mask_prob: float = 0.15,
-        max_ngram: int = 3,
-        random_second: bool = False,
+        short_seq_prob: float = 0.1,
+        masked_lm_prob: float = 0.15,
+        max_ngram_size: int = 3,
+        random_next_sentence: bool = False,
         group: int = 16,
         seed: int,
     ) -> None:
         """Lengths in tokens, special ones counted.  Raises ValueError for impossible values."""
         if max_length < SPECIAL + 2:
             raise ValueError(f"{max_length=} must be at least {SPECIAL + 2}: [CLS] A [SEP] B [SEP]")
-        if not 0 <= short_prob <= 1:
-            raise ValueError(f"{short_prob=} must be from 0 to 1")
+        if not 0 <= short_seq_prob <= 1:
+            raise ValueError(f"{short_seq_prob=} must be from 0 to 1")
         if group < 1:
             raise ValueError(f"{group=} must be at least 1 shard")
-        self.shards, self.masking = shards, Masking(tokenizer, mask_prob, max_ngram)
+        self.shards, self.masking = shards, Masking(tokenizer, masked_lm_prob, max_ngram_size)
         self.cls, self.sep = tokenizer.cls_token_id, tokenizer.sep_token_id
-        self.room, self.short_prob, self.random_second = max_length - SPECIAL, short_prob, random_second
+        self.room, self.short_seq_prob, self.random_next_sentence = (
+            max_length - SPECIAL,
+            short_seq_prob,
+            random_next_sentence,
+        )
         self.group, self.seed = group, seed
         self.skipped = 0  # by what was planned up to now
 
@@ -105,7 +109,7 @@ class Examples:
                 raise ValueError(
                     f"no example in {self.shards.document_count} documents with {self.shards.sentence_count} "
                     f"sentences: sentence order needs documents of two sentences or more; join documents, or set "
-                    f"random_second"
+                    f"random_next_sentence"
                 )
             epoch, group = epoch + 1, 0
 
@@ -139,13 +143,13 @@ class Examples:
             bounds = _cut(sentences[first : last + 1], (self.room + 1) // 2)
             at, end = 0, len(bounds) - 1
             while at < end:
-                target = draw.randint(2, self.room) if draw.random() < self.short_prob else self.room
+                target = draw.randint(2, self.room) if draw.random() < self.short_seq_prob else self.room
                 stop = min(end, max(at + 2, bisect_left(bounds, bounds[at] + target, at)))
                 if stop - at > 1:
                     middle = bounds[draw.randint(at + 1, stop - 1)]
                     a, b, label = (bounds[at], middle), (middle, bounds[stop]), draw.getrandbits(1)
                     a, b = (b, a) if label else (a, b)
-                elif self.random_second and len(documents) > 2:
+                elif self.random_next_sentence and len(documents) > 2:
                     a, label = (bounds[at], bounds[stop]), 1
                     b = _elsewhere(sentences, documents, document, max(1, target - (a[1] - a[0])), draw)
                 else:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from tokenizers import models
 
-from albert_torch.tokenizer import AlbertTokenizer
-from albert_torch.training.masked import IGNORED
+from albert_torch.finetuning.tasks.masked_lm import IGNORED
+from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
 CONTINUES, STARTS, SPECIAL = range(3)  # what a piece is: within a word, the first of one, no part of any
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
@@ -53,16 +53,16 @@ class Masking:
     p(n) says. Here n is drawn first, then a place where n words are free.
     """
 
-    def __init__(self, tokenizer: AlbertTokenizer, mask_prob: float = 0.15, max_ngram: int = 3) -> None:
-        """`mask_prob`: the share of a row's tokens, special ones counted.  Raises ValueError for impossible values."""
-        if not 0 < mask_prob <= 1:
-            raise ValueError(f"{mask_prob=} must be above 0, and at most 1")
-        if max_ngram < 1:
-            raise ValueError(f"{max_ngram=} must be at least 1, which hides single words")
-        self.mask_prob, self.mask_token_id = mask_prob, tokenizer.mask_token_id
+    def __init__(self, tokenizer: AlbertTokenizer, masked_lm_prob: float = 0.15, max_ngram_size: int = 3) -> None:
+        """`masked_lm_prob`: the share of a row's tokens, special ones counted.  Raises ValueError for impossible values."""
+        if not 0 < masked_lm_prob <= 1:
+            raise ValueError(f"{masked_lm_prob=} must be above 0, and at most 1")
+        if max_ngram_size < 1:
+            raise ValueError(f"{max_ngram_size=} must be at least 1, which hides single words")
+        self.masked_lm_prob, self.mask_token_id = masked_lm_prob, tokenizer.mask_token_id
         self.kinds = kinds(tokenizer)
         self.ordinary = [i for i, kind in enumerate(self.kinds) if kind != SPECIAL]
-        sums = list(accumulate(1 / n for n in range(1, max_ngram + 1)))
+        sums = list(accumulate(1 / n for n in range(1, max_ngram_size + 1)))
         self.cumulative = [part / sums[-1] for part in sums[:-1]]
 
     def __call__(self, ids: list[int], draw: random.Random) -> tuple[list[int], list[int]]:
@@ -84,7 +84,7 @@ class Masking:
     def choose(self, ids: list[int], draw: random.Random) -> list[NGram]:
         """The n-grams to hide, in the order of their draws.
 
-        They have `mask_prob` of the tokens, rounded and at least one, never more; less only when every word left is too
+        They have `masked_lm_prob` of the tokens, rounded and at least one, never more; less only when every word left is too
         long. An n-gram stays whole unless the row has no n free words in a line, or it exceeds what is left to hide.
         """
         # After a special token a word starts: what [SEP] parts is never one word, and never one n-gram.
@@ -92,7 +92,7 @@ class Masking:
         starts = [i for i, mark in enumerate(marks) if mark]  # of words, each special token being one
         taken = bytearray(marks[i] == SPECIAL for i in starts)
         starts.append(len(ids))
-        left = max(1, round(self.mask_prob * len(ids)))
+        left = max(1, round(self.masked_lm_prob * len(ids)))
         found: list[NGram] = []
         while left and (place := _place(taken, drawn := 1 + bisect(self.cumulative, draw.random()), draw)):
             word, kept = place

@@ -7,9 +7,9 @@ from typing import NamedTuple
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from albert_torch.attention import Packing
+from albert_torch.finetuning.tasks.masked_lm import IGNORED
 from albert_torch.heads import AlbertForPreTraining
-from albert_torch.packing import Packing
-from albert_torch.training.masked import IGNORED
 
 
 class Sums(NamedTuple):

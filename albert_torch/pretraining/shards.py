@@ -23,8 +23,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from albert_torch.pretraining.corpus import describe, sentences
-from albert_torch.tokenizer import AlbertTokenizer
-from albert_torch.vocabulary import PIPELINE
+from albert_torch.tokenization.base import PIPELINE
+from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
 INDEX = "index.json"  # written last
 FORMAT = 1

@@ -13,25 +13,25 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from albert_torch.finetuning.tasks.masked_lm import predicted
 from albert_torch.heads import AlbertForPreTraining
+from albert_torch.pretraining.config import PretrainingConfig
+from albert_torch.pretraining.dataloader import feed
 from albert_torch.pretraining.examples import Examples, Position
-from albert_torch.pretraining.feed import feed
-from albert_torch.pretraining.lamb import OPTIMIZERS, rate
 from albert_torch.pretraining.objective import Objective, Sums
-from albert_torch.pretraining.recipe import PretrainingRecipe
 from albert_torch.pretraining.shards import differences
-from albert_torch.tokenizer import AlbertTokenizer
-from albert_torch.training import state as states
+from albert_torch.tokenization.tokenizer import AlbertTokenizer
+from albert_torch.training import checkpointing as states
+from albert_torch.training.data import Inputs
+from albert_torch.training.lamb import OPTIMIZERS, lr_multiplier
 from albert_torch.training.loop import Loop, tokens
-from albert_torch.training.masked import predicted
 from albert_torch.training.model import build
-from albert_torch.training.task import Inputs
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass
-class Material:
+class PretrainingDatasets:
     """What a run trains on: examples, the rows to evaluate on (none: []), and what tells the corpus apart."""
 
     examples: Examples
@@ -40,7 +40,7 @@ class Material:
 
 
 @dataclass
-class Place(states.State):
+class PretrainingState(states.TrainingState):
     """A state that also knows where the stream of examples stands, and what the last evaluation said."""
 
     position: tuple[int, ...] = (0, 0, 0)
@@ -59,7 +59,7 @@ class Result:
     scores: dict[str, float]
 
 
-class Pretrainer(Loop[PretrainingRecipe, Place]):
+class Pretrainer(Loop[PretrainingConfig, PretrainingState]):
     """One run, in `folder`: the model in Hub layout as of the last checkpoint, last.pt, and the records.
 
     The model is built at once, so that a recipe that cannot run fails before a corpus is made ready.
@@ -67,22 +67,22 @@ class Pretrainer(Loop[PretrainingRecipe, Place]):
 
     names = ("loss", "mlm_loss", "sop_loss", "mlm_accuracy", "sop_accuracy")
 
-    def __init__(self, recipe: PretrainingRecipe, folder: Path, tokenizer: AlbertTokenizer) -> None:
+    def __init__(self, recipe: PretrainingConfig, folder: Path, tokenizer: AlbertTokenizer) -> None:
         super().__init__(recipe, folder)
         self.tokenizer = tokenizer
         self.raw = build(recipe, AlbertForPreTraining, tokenizer)
-        if recipe.sinusoids and not recipe.model:
+        if recipe.sinusoidal_position_init and not recipe.model:
             start_as_sinusoids(self.raw.albert.embeddings.position_embeddings.weight, self.raw.config.initializer_range)
         self.placed = self.place(Objective(self.raw))
 
-    def run(self, material: Material, state: Place | None = None) -> Result:
+    def run(self, material: PretrainingDatasets, state: PretrainingState | None = None) -> Result:
         """Train to the end, from `state` on.  Raises `Diverged`, `OSError` for a full disk."""
         recipe, self.dev = self.recipe, material.dev
         optimizer = OPTIMIZERS[recipe.optimizer](self.placed, recipe)
-        started = state or Place(asdict(recipe), material.description)
+        started = state or PretrainingState(asdict(recipe), material.description)
         self.begin(self.placed, optimizer, started, state is not None, material.description)
         position = Position(*started.position)
-        stream = feed(material.examples, position, recipe.batch_size, self.rank, self.world, recipe.workers)
+        stream = feed(material.examples, position, recipe.batch_size, self.rank, self.world, recipe.num_workers)
         if self.accelerator.is_main_process:
             self.tokenizer.save_pretrained(self.folder)
         with self.record():
@@ -104,16 +104,18 @@ class Pretrainer(Loop[PretrainingRecipe, Place]):
         if self.world > 1:
             counts = self.accelerator.reduce(torch.tensor(counts, device=self.accelerator.device), "sum").tolist()
         self.masked, self.rows, count = counts
-        parts = [rows[i :: self.recipe.accumulate] for i in range(self.recipe.accumulate)]
+        parts = [
+            rows[i :: self.recipe.gradient_accumulation_steps] for i in range(self.recipe.gradient_accumulation_steps)
+        ]
         self.update(parts, count, f"the examples from {tuple(self.state.position)} (epoch, group, offset) on")
 
     def measure(self, part: list[Inputs]) -> Tensor:
         """Both losses and accuracies: means over the whole batch's masked places, or its rows, whatever its parts."""
         return self._means(self._sums(part), self.masked, self.rows)
 
-    def rate(self, step: int) -> float:
+    def lr_multiplier(self, step: int) -> float:
         """Up over the warmup, then down to 0 by a power."""
-        return rate(step, self.recipe.warmup_steps, self.recipe.steps, self.recipe.power)
+        return lr_multiplier(step, self.recipe.warmup_steps, self.recipe.steps, self.recipe.lr_decay_power)
 
     def _sums(self, rows: list[Inputs]) -> Sums:
         with self.autocast():

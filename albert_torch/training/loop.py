@@ -15,21 +15,21 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 from torch.optim import Optimizer
 
-from albert_torch.training import state as states
-from albert_torch.training.model import shard
-from albert_torch.training.records import Records
-from albert_torch.training.settings import Settings
-from albert_torch.training.task import Batch, Inputs, collate, length
+from albert_torch.training import checkpointing as states
+from albert_torch.training.config import TrainingConfig
+from albert_torch.training.data import Batch, Inputs, collate, length
+from albert_torch.training.distributed import shard
+from albert_torch.training.metric_logger import MetricLogger
 
-Recipe = TypeVar("Recipe", bound=Settings)
-State = TypeVar("State", bound=states.State)
+ConfigT = TypeVar("ConfigT", bound=TrainingConfig)
+StateT = TypeVar("StateT", bound=states.TrainingState)
 
 
 class Diverged(ValueError):
     """The loss or the gradient is no number any more."""
 
 
-class Loop(Generic[Recipe, State]):
+class Loop(Generic[ConfigT, StateT]):
     """Updates of a model by a recipe, in `folder`. A subclass says what a part of a batch is worth (`measure`).
 
     A batch is computed in `parts`: `accumulate` on each of the processes, part i being the rows i, i + parts, ...
@@ -37,7 +37,7 @@ class Loop(Generic[Recipe, State]):
 
     names: ClassVar[tuple[str, ...]] = ("loss",)  # of what `measure` returns
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: ConfigT, folder: Path) -> None:
         try:
             from accelerate import Accelerator
         except ImportError:
@@ -46,11 +46,11 @@ class Loop(Generic[Recipe, State]):
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         self.half = recipe.dtype == "bfloat16" or self.accelerator.mixed_precision == "bf16"
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
-        self.parts = self.world * recipe.accumulate
+        self.parts = self.world * recipe.gradient_accumulation_steps
         if recipe.batch_size < self.parts:
             raise ValueError(
                 f"batch_size={recipe.batch_size}: too few for {self.world} processes with "
-                f"accumulate={recipe.accumulate}; lower accumulate"
+                f"gradient_accumulation_steps={recipe.gradient_accumulation_steps}; lower gradient_accumulation_steps"
             )
         self.eval_steps = recipe.eval_steps or max(1, recipe.steps // 10)
         self.save_steps = recipe.save_steps or self.eval_steps
@@ -67,7 +67,7 @@ class Loop(Generic[Recipe, State]):
         placed: nn.Module = self.accelerator.prepare(model)
         return placed
 
-    def begin(self, model: nn.Module, optimizer: Optimizer, state: State, resumed: bool, data: dict[str, Any]) -> None:
+    def begin(self, model: nn.Module, optimizer: Optimizer, state: StateT, resumed: bool, data: dict[str, Any]) -> None:
         """Take the placed model and its optimizer; a resumed state is checked and put back into them."""
         self.model, self.optimizer, self.state = model, optimizer, state
         if resumed:
@@ -75,18 +75,18 @@ class Loop(Generic[Recipe, State]):
             states.restore(state, model, optimizer)
             state.model, state.optimizer, state.recipe = {}, {}, asdict(self.recipe)
 
-    def record(self) -> Records:
+    def record(self) -> MetricLogger:
         """The records of the run, from where its state stands."""
         recipe, state = self.recipe, self.state
         main = self.accelerator.is_main_process
-        self.records = Records(self.folder, state.attempt, state.step, recipe.steps, recipe.tensorboard, main)
+        self.records = MetricLogger(self.folder, state.attempt, state.step, recipe.steps, recipe.tensorboard, main)
         return self.records
 
     def measure(self, part: Any) -> Tensor:
         """The part's share of the batch's loss, which is trained on, and of what is recorded beside it.  (names,)"""
         raise NotImplementedError
 
-    def rate(self, step: int) -> float:
+    def lr_multiplier(self, step: int) -> float:
         """The learning rate's factor at an update, counted from 0."""
         raise NotImplementedError
 
@@ -104,7 +104,7 @@ class Loop(Generic[Recipe, State]):
             measured = measured + found.detach()
         norm = clip_grad_norm_(self.model.parameters(), recipe.max_grad_norm or math.inf)
         for group in self.optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * self.rate(step)
+            group["lr"] = recipe.learning_rate * self.lr_multiplier(step)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.state.step += 1

@@ -6,20 +6,10 @@ from typing import Any
 
 import huggingface_hub
 import pytest
+from helpers.clients import SENTENCES, shape, unregister
 
-from albert_torch.register import AUTO_CLASSES, register_with_transformers
-from albert_torch.tokenizer import AlbertTokenizer
-
-SENTENCES = [
-    ("a warm and funny film about growing old", 1),
-    ("dull , slow and far too long", 0),
-    ("the actors are a joy to watch", 1),
-    ("nothing in it is worth your time", 0),
-    ("one of the best scripts of the year", 1),
-    ("a mess of half finished ideas", 0),
-    ("it made me laugh and then cry", 1),
-    ("the jokes fall flat every time", 0),
-]
+from albert_torch.integrations.transformers import register_with_transformers
+from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -63,12 +53,6 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def shape(vocab_size: int) -> dict[str, Any]:
-    """One layer, run three times."""
-    sizes = {"embedding_size": 10, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4}
-    return {**sizes, "vocab_size": vocab_size, "intermediate_size": 36, "max_position_embeddings": 48}
-
-
 @pytest.fixture
 def rows(checkpoint: Path) -> list[dict[str, Any]]:
     """The sentences as a Trainer takes them: dicts of ids, mask and label."""
@@ -86,11 +70,3 @@ def registered() -> Iterator[None]:
     register_with_transformers()
     yield
     unregister()
-
-
-def unregister() -> None:
-    """Undo `register_with_transformers`, which has no such half: transformers keeps what is registered."""
-    import transformers
-
-    for name in AUTO_CLASSES:
-        getattr(transformers, name)._model_mapping._extra_content.pop(transformers.AlbertConfig, None)

@@ -8,9 +8,9 @@ import torch
 
 accelerate = pytest.importorskip("accelerate")
 
-import albert_torch  # noqa: E402
+from helpers.clients import shape  # noqa: E402
 
-from .conftest import shape  # noqa: E402
+import albert_torch  # noqa: E402
 
 CONFIG = shape(61)
 

@@ -11,12 +11,11 @@ import torch
 
 transformers = pytest.importorskip("transformers")
 
-from reference import batch, labels  # noqa: E402
+from helpers.clients import SENTENCES, shape, unregister  # noqa: E402
+from helpers.reference import batch, labels  # noqa: E402
 
 import albert_torch  # noqa: E402
-from albert_torch import register  # noqa: E402
-
-from .conftest import SENTENCES, shape, unregister  # noqa: E402
+from albert_torch.integrations import transformers as register  # noqa: E402
 
 PAIRS = list(register.AUTO_CLASSES.items())
 

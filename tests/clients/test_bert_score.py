@@ -8,10 +8,10 @@ import torch
 
 bert_score = pytest.importorskip("bert_score")
 
-import albert_torch  # noqa: E402
-from albert_torch.register import register_with_transformers  # noqa: E402
+from helpers.clients import SENTENCES, unregister  # noqa: E402
 
-from .conftest import SENTENCES, unregister  # noqa: E402
+import albert_torch  # noqa: E402
+from albert_torch.integrations.transformers import register_with_transformers  # noqa: E402
 
 
 def score(checkpoint: Path, layers: int) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SHARED
+from helpers.constants import SHARED
 from torch import Tensor, distributed
 
 import albert_torch

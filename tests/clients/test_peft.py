@@ -8,10 +8,10 @@ import torch
 
 peft = pytest.importorskip("peft")
 
-import albert_torch  # noqa: E402
-from albert_torch.register import register_with_peft  # noqa: E402
+from helpers.clients import shape  # noqa: E402
 
-from .conftest import shape  # noqa: E402
+import albert_torch  # noqa: E402
+from albert_torch.integrations.peft import register_with_peft  # noqa: E402
 
 CONFIG = {**shape(150), "initializer_range": 0.2, "classifier_dropout_prob": 0.0}
 

@@ -8,11 +8,10 @@ import torch
 sentence_transformers = pytest.importorskip("sentence_transformers")
 datasets = pytest.importorskip("datasets")
 
+from helpers.clients import SENTENCES, unregister  # noqa: E402
 from sentence_transformers.sentence_transformer.losses import CosineSimilarityLoss  # noqa: E402
 
 import albert_torch  # noqa: E402
-
-from .conftest import SENTENCES, unregister  # noqa: E402
 
 TEXTS = [text for text, _ in SENTENCES]
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import SHARED
-from reference import HEADS, inputs_for
+from helpers.constants import SHARED
+from helpers.reference import HEADS, inputs_for
 from torch.nn.parallel import scatter_gather
 
 import albert_torch

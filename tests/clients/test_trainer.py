@@ -9,13 +9,12 @@ import torch
 transformers = pytest.importorskip("transformers")
 pytest.importorskip("accelerate")
 
-from conftest import ASSETS  # noqa: E402
-from reference import HEADS  # noqa: E402
+from helpers.clients import shape  # noqa: E402
+from helpers.constants import ASSETS  # noqa: E402
+from helpers.reference import HEADS  # noqa: E402
 from transformers import Trainer, TrainingArguments  # noqa: E402
 
 import albert_torch  # noqa: E402
-
-from .conftest import shape  # noqa: E402
 
 
 def arguments(folder: Path, **options: Any) -> Any:

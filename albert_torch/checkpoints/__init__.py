@@ -1,0 +1,1 @@
+"""Checkpoint files <-> state dicts: reading, matching to a model, writing, converting."""

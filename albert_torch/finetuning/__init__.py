@@ -1,0 +1,19 @@
+"""Fine-tuning: recipes, tasks, and a loop that resumes bit for bit."""
+
+from albert_torch.finetuning.config import FinetuningConfig
+from albert_torch.finetuning.finetune import finetune
+from albert_torch.finetuning.lora import add_lora, expand_groups, load_adapter, merge_lora, save_adapter
+from albert_torch.finetuning.trainer import Result
+from albert_torch.training.loop import Diverged
+
+__all__ = [
+    "Diverged",
+    "FinetuningConfig",
+    "Result",
+    "add_lora",
+    "expand_groups",
+    "finetune",
+    "load_adapter",
+    "merge_lora",
+    "save_adapter",
+]

@@ -1,0 +1,1 @@
+"""The tasks that a recipe can name."""

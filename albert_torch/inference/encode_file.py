@@ -1,0 +1,138 @@
+"""What `albert-torch embed` does: a file of texts in, a file of vectors out; a run that was cut off goes on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import IO, Any
+
+from albert_torch.inference.pipelines import WINDOW
+from albert_torch.inference.text_encoder import Encoder
+
+TARGETS = (".npy", ".parquet")
+PROBE = "The quick brown fox jumps over the lazy dog."
+
+
+def read_texts(path: Path, column: str = "text") -> Iterator[str]:
+    """The texts of a file: those of `column` in .jsonl and .parquet, else one a line.
+
+    Raises `ValueError` for a line that is no JSON or lacks the column, and for a Parquet file that lacks it.
+    """
+    if path.suffix == ".parquet":
+        yield from _read_parquet(path, column)
+        return
+    with path.open(encoding="utf-8", newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            line = line.rstrip("\r\n")
+            yield line if path.suffix != ".jsonl" else _field(line, column, f"{path}:{number}")
+
+
+def _field(line: str, column: str, where: str) -> str:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise ValueError(f"{where} is no JSON ({error}); a .jsonl file has one object a line") from None
+    if not isinstance(record, dict) or not isinstance(record.get(column), str):
+        raise ValueError(f"{where} has no text {column!r}; name the column that holds the text")
+    return str(record[column])
+
+
+def _parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise ImportError("Parquet needs pyarrow: pip install 'albert-torch[inference]'") from None
+    return pyarrow
+
+
+def _read_parquet(path: Path, column: str) -> Iterator[str]:
+    file = _parquet().parquet.ParquetFile(path)
+    if column not in file.schema_arrow.names:
+        raise ValueError(
+            f"{path} has no column {column!r}, only {', '.join(file.schema_arrow.names)}; name one of them"
+        )
+    for batch in file.iter_batches(columns=[column]):
+        yield from (value or "" for value in batch.column(0).to_pylist())
+
+
+def embed(
+    encoder: Encoder, source: Path, target: Path, *, column: str = "text", normalize: bool = False, show: bool = True
+) -> int:
+    """Write the vector of each text of `source` to `target`, .npy or .parquet; how many there are.
+
+    What is done stands in `.TARGET.partial`; run again after an interruption, it goes on from there, and the result is
+    the same, byte for byte. It starts anew if the texts, the model or a setting have changed.
+    Raises `FileNotFoundError` without a source, `ValueError` for another kind of target.
+    """
+    if target.suffix not in TARGETS:
+        raise ValueError(f"{target} must end in {' or '.join(TARGETS)}")
+    if not source.is_file():
+        raise FileNotFoundError(f"{source} is no file; give one with a text a line, .jsonl or .parquet")
+    partial, state = target.with_name(f".{target.name}.partial"), target.with_name(f".{target.name}.state")
+    width = encoder.config.hidden_size * 4  # bytes a vector
+    job = _fingerprint(encoder, source, column, normalize)
+    if not (state.is_file() and state.read_text() == job):
+        partial.unlink(missing_ok=True)
+        state.write_text(job)
+    with partial.open("ab") as file:
+        done = file.tell() // width // WINDOW * WINDOW  # whole windows: each is computed as in a run from the start
+        file.truncate(done * width)
+        file.seek(0, os.SEEK_END)
+        texts = islice(read_texts(source, column), done, None)
+        for window in encoder.windows(texts, normalize=normalize, show_progress=show):
+            file.write(window.numpy().tobytes())
+            file.flush()
+            done += len(window)
+    _finish(partial, target, done, encoder.config.hidden_size)
+    partial.unlink()
+    state.unlink()
+    return done
+
+
+def _fingerprint(encoder: Encoder, source: Path, column: str, normalize: bool) -> str:
+    """What the vectors depend on: the texts; and the model, its dtype and the machine, as one vector shows them."""
+    digest = hashlib.sha256()
+    with source.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    digest.update(encoder.encode([PROBE]).tobytes())
+    settings = {"column": column, "normalize": normalize, "max_length": encoder.max_length}
+    return json.dumps({"texts and model": digest.hexdigest(), **settings}, indent=2) + "\n"
+
+
+def _finish(partial: Path, target: Path, rows: int, width: int) -> None:
+    """Turn raw float32 rows into the file that was asked for, all at once."""
+    finished = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with partial.open("rb") as raw:
+            if target.suffix == ".parquet":
+                _write_parquet(raw, finished, width)
+            else:
+                _write_npy(raw, finished, (rows, width))
+        os.replace(finished, target)
+    finally:
+        finished.unlink(missing_ok=True)
+
+
+def _write_npy(raw: IO[bytes], path: Path, shape: tuple[int, int]) -> None:
+    import numpy
+
+    with path.open("wb") as file:
+        numpy.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        shutil.copyfileobj(raw, file, 1 << 20)
+
+
+def _write_parquet(raw: IO[bytes], path: Path, width: int) -> None:
+    import numpy
+
+    arrow = _parquet()
+    schema = arrow.schema([("embedding", arrow.list_(arrow.float32(), width))])
+    with arrow.parquet.ParquetWriter(path, schema) as writer:
+        while block := raw.read(WINDOW * width * 4):
+            values = arrow.array(numpy.frombuffer(block, dtype="<f4"))
+            writer.write_table(arrow.table([arrow.FixedSizeListArray.from_arrays(values, width)], schema=schema))

@@ -1,0 +1,1 @@
+"""Matrix products and attention of the fast path."""

@@ -1,0 +1,1 @@
+"""Other libraries: transformers' Auto classes, PEFT."""

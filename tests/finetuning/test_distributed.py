@@ -1,0 +1,99 @@
+"""Two processes with half the batch each are one process with all of it: DDP and FSDP2, resumed and whole."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from helpers.small_runs import WORDS, losses, recipe, sentences, two_processes
+
+from albert_torch import AlbertForSequenceClassification
+from albert_torch.finetuning import finetune
+
+pytest.importorskip("accelerate")
+
+
+EXACT = {"dtype": "float64", "dropout": 0.0, "classifier_dropout": 0.0}
+
+
+def conll(folder: Path) -> Path:
+    """Sentences whose lengths differ, so that halves of a batch have unequal numbers of labels."""
+    folder.mkdir(exist_ok=True)
+    for name, seed in (("train", 0), ("dev", 1)):
+        lines = [
+            "\n".join(f"{word} {'B-X' if word in ('good', 'bad') else 'O'}" for word in text.split()) + "\n"
+            for text, _ in sentences(30, seed)
+        ]
+        (folder / f"{name}.txt").write_text("\n".join(lines))
+    return folder
+
+
+# What each of the two processes does: every run in turn; one that is to be cut stops before its eighth update.
+WORKER = """
+import sys
+from albert_torch.training import FinetuningConfig, finetune
+from albert_torch.training.trainer import Trainer
+
+update = Trainer._update
+
+def cut(self, numbers):
+    if self.state.step == 7:
+        raise KeyboardInterrupt
+    update(self, numbers)
+
+for path in sys.argv[1:]:
+    how, out = FinetuningConfig.load(path), path.removesuffix(".toml")
+    if out.endswith("cut"):
+        Trainer._update = cut
+        try:
+            finetune(how, out)
+        except KeyboardInterrupt:
+            Trainer._update = update
+    finetune(how, out, resume=out.endswith("cut"))
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directories of all runs of this file, `one-*` by this process and `two-*` by two over gloo."""
+    folder = tmp_path_factory.mktemp("runs")
+    tags = recipe(folder, task="conll", data=str(conll(folder / "conll")), **EXACT, gradient_accumulation_steps=2)
+    text = folder / "text.txt"
+    text.write_text("\n".join(" ".join(WORDS[i % 30 : i % 30 + 9]) for i in range(60)))
+    words = recipe(folder, task="mlm", data="", train=str(text), dev="none", max_length=12, **EXACT)
+    finetune(tags, folder / "one-tags")
+    finetune(words, folder / "one-words")
+    two = {
+        "two-tags-ddp": tags,
+        "two-tags-fsdp": replace(tags, parallel="fsdp"),
+        "two-words-fsdp": replace(words, parallel="fsdp"),
+        "two-ddp-whole": recipe(folder),
+        "two-ddp-cut": recipe(folder),
+        "two-fsdp-whole": recipe(folder, parallel="fsdp"),
+        "two-fsdp-cut": recipe(folder, parallel="fsdp"),
+    }
+    two_processes(WORKER, two, folder)
+    return folder
+
+
+@pytest.mark.parametrize("run", ["tags-ddp", "tags-fsdp", "words-fsdp"])
+def test_two_processes_have_the_losses_of_one(runs: Path, run: str) -> None:
+    """Kills: gradients summed and not averaged, means of unequal halves, a shared layer reduced once too often, a tied
+    decoder that leaves its embeddings when both are sharded.
+    """
+    one, two = runs / f"one-{run.split('-')[0]}", runs / f"two-{run}"
+    assert len(losses(two)) == 12
+    assert losses(two) == pytest.approx(losses(one), abs=1e-9)
+    ours, theirs = (torch.load(path / "last.pt", weights_only=True)["model"] for path in (two, one))
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], rtol=0, atol=1e-9) for name in ours)
+
+
+@pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
+def test_two_processes_are_resumed_bit_for_bit(runs: Path, parallel: str) -> None:
+    """Kills: moments of shards that are lost, dropout that starts again or is the same on both processes."""
+    whole, cut = (torch.load(runs / f"two-{parallel}-{how}" / "last.pt", weights_only=True) for how in ("whole", "cut"))
+    assert whole["step"] == cut["step"] == 12
+    assert all(torch.equal(whole["model"][name], cut["model"][name]) for name in whole["model"])
+    assert losses(runs / f"two-{parallel}-whole") == losses(runs / f"two-{parallel}-cut")
+    AlbertForSequenceClassification.from_pretrained(runs / f"two-{parallel}-cut")

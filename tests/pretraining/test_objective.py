@@ -1,0 +1,144 @@
+"""The objective's sums against transformers' loss, and that parts of a batch add up to all of it."""
+
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from helpers.constants import SHARED, TINY
+from helpers.reference import inputs_for, pair, worst
+
+from albert_torch import AlbertConfig, AlbertForPreTraining
+from albert_torch.pretraining.objective import Objective, Sums
+
+Batch = dict[str, torch.Tensor]
+CONFIGS = pytest.mark.parametrize("config", [TINY, SHARED], ids=["groups", "shared"])
+UNPAD = pytest.mark.parametrize("unpad", [False, True], ids=["padded", "unpad"])
+
+
+def given(config: dict[str, Any], unpad: bool, **how: Any) -> tuple[Any, Objective, Batch]:
+    theirs, ours = pair("AlbertForPreTraining", config, unpad=unpad, attention="sdpa")
+    return theirs, Objective(ours), inputs_for("AlbertForPreTraining", config, **how)
+
+
+def mean(sums: Sums) -> torch.Tensor:
+    return sums.mlm_loss / sums.masked + sums.sop_loss / sums.rows
+
+
+@UNPAD
+@CONFIGS
+@pytest.mark.parametrize("lengths", [(9, 5, 1, 12), (7, 7, 7)], ids=["ragged", "full"])
+def test_means_and_every_gradient_are_those_of_transformers(
+    config: dict[str, Any], unpad: bool, lengths: tuple[int, ...]
+) -> None:
+    """Kills: places of another row, a label for the wrong place, a pooler on another token, one loss left out or
+    weighed otherwise, a tie that the head leaves.
+    """
+    theirs, objective, batch = given(config, unpad, lengths=lengths)
+    want, sums = theirs(**batch), objective(**batch)
+    assert worst(mean(sums), want.loss) < 1e-10
+    want.loss.backward()
+    mean(sums).backward()
+    for (key, mine), (_, other) in zip(objective.model.named_parameters(), theirs.named_parameters(), strict=True):
+        assert worst(mine.grad, other.grad) < 1e-10 * max(1.0, float(other.grad.abs().max())), key
+
+
+@UNPAD
+def test_each_sum_is_what_it_says(unpad: bool) -> None:
+    """Kills: counts of the padding, accuracy over all places, the two losses or accuracies swapped."""
+    theirs, objective, batch = given(SHARED, unpad, lengths=(12, 5, 1, 9, 12))
+    with torch.no_grad():
+        logits, sums = theirs(**batch), objective(**batch)
+    labels, order = batch["labels"], batch["sentence_order_label"]
+    best, mlm, correct, masked = logits.prediction_logits.argmax(-1), 0.0, 0, 0
+    for row in range(len(labels)):
+        for place in range(labels.shape[1]):
+            if (label := int(labels[row, place])) != -100:
+                mlm -= float(logits.prediction_logits[row, place].log_softmax(-1)[label])
+                correct += int(best[row, place]) == label
+                masked += 1
+    sop = -float(logits.sop_logits.log_softmax(-1).gather(1, order[:, None]).sum())
+    assert sums.mlm_loss.item() == pytest.approx(mlm, abs=1e-10)
+    assert sums.sop_loss.item() == pytest.approx(sop, abs=1e-10)
+    assert (sums.masked.item(), sums.rows.item(), sums.mlm_correct.item()) == (masked, 5, correct)
+    assert sums.sop_correct.item() == int((logits.sop_logits.argmax(-1) == order).sum())
+    # Labels that are the model's own best guesses are all right, and those beside them all wrong.
+    right = {**batch, "labels": best.where(labels != -100, -100), "sentence_order_label": logits.sop_logits.argmax(-1)}
+    sums = objective(**right)
+    assert (sums.mlm_correct, sums.sop_correct) == (masked, 5)
+    vocab = SHARED["vocab_size"]
+    wrong = ((best + 1) % vocab).where(labels != -100, -100)
+    sums = objective(**{**right, "labels": wrong, "sentence_order_label": 1 - right["sentence_order_label"]})
+    assert (sums.mlm_correct, sums.sop_correct) == (0, 0)
+
+
+@UNPAD
+def test_parts_add_up_to_the_whole(unpad: bool) -> None:
+    """Kills: a mean inside of a part; a part without a masked place, or of one row, that is no number."""
+    _, objective, batch = given(SHARED, unpad, lengths=(12, 5, 1, 9))
+    batch["labels"][2] = -100
+    whole = objective(**batch)
+    mean(whole).backward()
+    want = [p.grad for p in objective.parameters()]
+    objective.zero_grad()
+    parts = [objective(**{name: x[rows] for name, x in batch.items()}) for rows in ([0, 3], [2], [1])]
+    assert parts[1].masked == 0
+    assert parts[1].mlm_loss == 0
+    for part in parts:
+        (part.mlm_loss / whole.masked + part.sop_loss / whole.rows).backward()
+    for got, expected in zip((sum(column) for column in zip(*parts, strict=True)), whole, strict=True):
+        assert worst(torch.as_tensor(got), expected) < 1e-10
+    for p, expected in zip(objective.parameters(), want, strict=True):
+        assert worst(p.grad, expected) < 1e-10
+
+
+def test_nothing_masked_gives_zero_and_gradients_everywhere() -> None:
+    """Kills: 0 / 0, and parameters without gradient that DDP would wait for."""
+    _, objective, batch = given(SHARED, True)
+    sums = objective(**{**batch, "labels": torch.full_like(batch["labels"], -100)})
+    assert (sums.mlm_loss, sums.masked, sums.mlm_correct) == (0, 0, 0)
+    (sums.mlm_loss + sums.sop_loss).backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in objective.parameters())
+
+
+@UNPAD
+def test_bfloat16_products_keep_float32_sums(unpad: bool) -> None:
+    """Kills: a sum of a thousand terms in eight bits, logits that are not of the dtype asked for."""
+    _, objective, batch = given(SHARED, unpad, lengths=(12, 5, 1, 9))
+    objective.float()
+    exact = objective(**batch)
+    seen = []
+    objective.model.predictions.decoder.register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    with torch.autocast("cpu", torch.bfloat16):
+        sums = objective(**batch)
+    assert seen == [torch.bfloat16]
+    assert (sums.mlm_loss.dtype, sums.sop_loss.dtype) == (torch.float32, torch.float32)
+    assert mean(sums).item() == pytest.approx(mean(exact).item(), rel=0.05)
+    mean(sums).backward()
+    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in objective.parameters())
+
+
+def test_nothing_is_made_that_the_loss_does_not_read() -> None:
+    """Kills: a vocabulary of logits for every token, an encoder that runs on padding, a last layer of all tokens."""
+    config = AlbertConfig(**SHARED)
+    objective = Objective(AlbertForPreTraining(config, unpad=True))
+    batch = inputs_for("AlbertForPreTraining", SHARED, lengths=(12, 5, 1))
+    batch["labels"][1, 0] = -100
+    layer = objective.model.albert.encoder.albert_layer_groups[0].albert_layers[0]
+    tokens = []
+    for module in (layer.ffn, objective.model.predictions.decoder):
+        module.register_forward_hook(lambda _module, inputs, output: tokens.append(len(output)))
+    objective(**batch)
+    masked = int((batch["labels"] != -100).sum())
+    assert tokens == [18] * (config.num_hidden_layers - 1) + [masked + 1, masked]
+
+
+def test_the_reference_adds_the_two_means() -> None:
+    """Kills: a transformers whose loss became another one, which the tests above would follow."""
+    torch.manual_seed(0)
+    theirs = transformers.AlbertForPreTraining(transformers.AlbertConfig(**SHARED)).double().eval()
+    batch = inputs_for("AlbertForPreTraining", SHARED)
+    out = theirs(**batch)
+    mlm = torch.nn.functional.cross_entropy(out.prediction_logits.flatten(0, 1), batch["labels"].flatten())
+    sop = torch.nn.functional.cross_entropy(out.sop_logits, batch["sentence_order_label"])
+    assert worst(out.loss, mlm + sop) < 1e-12
