@@ -17,7 +17,9 @@ from torch.nn import functional as F
 Backend = Callable[[Tensor, Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor | None]]
 
 
-def eager(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float) -> tuple[Tensor, Tensor]:
+def eager(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float
+) -> tuple[Tensor, Tensor]:
     """softmax(q k^T / sqrt(D)) v, written out (Vaswani et al. 2017, §3.2.1)."""
     scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5  # (B, N, T, T)
     if mask is not None and mask.dtype == torch.bool:
@@ -28,7 +30,9 @@ def eager(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float
     return F.dropout(probabilities, dropout_p) @ v, probabilities
 
 
-def sdpa(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float) -> tuple[Tensor, None]:
+def sdpa(
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: float
+) -> tuple[Tensor, None]:
     """The same by torch's fused kernels, which never hold the (T, T) probabilities."""
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout_p), None
 
@@ -50,7 +54,9 @@ class AttentionContext:
         """The context of each token.  q, k, v: (..., H) -> (..., H)."""
         if self.packing is not None:
             q, k, v = self.packing.pad(q), self.packing.pad(k), self.packing.pad(v)  # (B, T, H)
-        q, k, v = (x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in (q, k, v))  # (B, N, T, D)
+        q, k, v = (
+            x.view(*x.shape[:2], self.num_heads, -1).transpose(1, 2) for x in (q, k, v)
+        )  # (B, N, T, D)
         context, probabilities = self.backend(q, k, v, self.mask, dropout_p)
         if self.probabilities is not None and probabilities is not None:
             self.probabilities.append(probabilities)

@@ -18,7 +18,11 @@ PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_class
 
 # Table 1 of the paper. The embedding size is 128 for all four.
 _SHAPE_FIELDS = ("num_hidden_layers", "hidden_size", "num_attention_heads", "intermediate_size")
-_SHAPES = {"base": (12, 768, 12, 3072), "large": (24, 1024, 16, 4096), "xlarge": (24, 2048, 16, 8192)}
+_SHAPES = {
+    "base": (12, 768, 12, 3072),
+    "large": (24, 1024, 16, 4096),
+    "xlarge": (24, 2048, 16, 8192),
+}
 _SHAPES["xxlarge"] = (12, 4096, 64, 16384)
 _LABELS = {"num_labels", "id2label", "label2id"}
 PRESETS = tuple(f"albert-{size}-{version}" for version in ("v1", "v2") for size in _SHAPES)
@@ -46,7 +50,9 @@ class AlbertConfig:
     hidden_act: str = "gelu_new"
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
-    ffn_dropout_prob: float = 0.0  # after the feed-forward: in Google's code, never called in transformers
+    ffn_dropout_prob: float = (
+        0.0  # after the feed-forward: in Google's code, never called in transformers
+    )
     classifier_dropout_prob: float | None = 0.1
     max_position_embeddings: int = 512
     type_vocab_size: int = 2
@@ -73,12 +79,19 @@ class AlbertConfig:
         for name, default in known.items():
             setattr(self, name, copy.deepcopy(values.pop(name, default)))
         if (model_type := values.pop("model_type", self.model_type)) != self.model_type:
-            raise ValueError(f"model_type is {model_type!r}, must be 'albert': load it with the library of that model")
+            raise ValueError(
+                f"model_type is {model_type!r}, must be 'albert': load it with the library of that model"
+            )
         for name, value in values.items():
             if hasattr(type(self), name):
-                raise ValueError(f"config key {name!r} is the name of a method of AlbertConfig: rename it")
+                raise ValueError(
+                    f"config key {name!r} is the name of a method of AlbertConfig: rename it"
+                )
             if near := _misspelt(name, known):
-                warnings.warn(f"config key {name!r} does nothing; did you mean {' or '.join(near)}?", stacklevel=2)
+                warnings.warn(
+                    f"config key {name!r} does nothing; did you mean {' or '.join(near)}?",
+                    stacklevel=2,
+                )
             setattr(self, name, copy.deepcopy(value))
         self._check()
         self._set_labels(num_labels)
@@ -106,16 +119,22 @@ class AlbertConfig:
 
     def _set_labels(self, num_labels: Any) -> None:
         if num_labels is not None and not (_is_int(num_labels) and 0 < num_labels <= 1_000_000):
-            raise ValueError(f"num_labels={num_labels!r} must be a whole number from 1 to 1,000,000")
+            raise ValueError(
+                f"num_labels={num_labels!r} must be a whole number from 1 to 1,000,000"
+            )
         if self.id2label is None:
             self.num_labels = num_labels or len(self.label2id or (0, 1))
             return
         try:
             self.id2label = {int(index): str(label) for index, label in self.id2label.items()}
         except (TypeError, ValueError):
-            raise ValueError(f"id2label={self.id2label!r} must map label numbers to names") from None
+            raise ValueError(
+                f"id2label={self.id2label!r} must map label numbers to names"
+            ) from None
         if sorted(self.id2label) != list(range(len(self.id2label))):
-            raise ValueError(f"id2label has the numbers {sorted(self.id2label)}, must be 0 to {len(self.id2label) - 1}")
+            raise ValueError(
+                f"id2label has the numbers {sorted(self.id2label)}, must be 0 to {len(self.id2label) - 1}"
+            )
         if num_labels is not None and num_labels != len(self.id2label):
             raise ValueError(
                 f"num_labels={num_labels}, but id2label names {len(self.id2label)} labels: give one of them"
@@ -134,7 +153,9 @@ class AlbertConfig:
         if sorted(names.values()) != list(range(count)):
             names = {f"LABEL_{index}": index for index in range(count)}
         self.label2id = names
-        self.id2label = {index: label for label, index in sorted(names.items(), key=lambda item: item[1])}
+        self.id2label = {
+            index: label for label, index in sorted(names.items(), key=lambda item: item[1])
+        }
 
     @property
     def use_return_dict(self) -> bool:
@@ -155,7 +176,14 @@ class AlbertConfig:
         dropout = 0.1 if version == "v1" and size != "xxlarge" else 0.0
         shape = dict(zip(_SHAPE_FIELDS, _SHAPES[size], strict=True))
         dropouts = {"hidden_dropout_prob": dropout, "attention_probs_dropout_prob": dropout}
-        return cls(**{**shape, **dropouts, "hidden_act": "gelu" if version == "v1" else "gelu_new", **overrides})
+        return cls(
+            **{
+                **shape,
+                **dropouts,
+                "hidden_act": "gelu" if version == "v1" else "gelu_new",
+                **overrides,
+            }
+        )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], **overrides: Any) -> AlbertConfig:
@@ -181,14 +209,18 @@ class AlbertConfig:
 
         Raises `FileNotFoundError` when there is none, `ValueError` when it is not the config of an ALBERT.
         """
-        source = Source(name_or_dir, revision, subfolder, cache_dir, token, local_files_only, force_download)
+        source = Source(
+            name_or_dir, revision, subfolder, cache_dir, token, local_files_only, force_download
+        )
         path = source.get("config.json")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (ValueError, RecursionError) as error:
             raise ValueError(f"{path} is not JSON ({error}); download or save it again") from None
         if not isinstance(values, dict):
-            raise ValueError(f"{path} holds a {type(values).__name__}; a config.json is one JSON object")
+            raise ValueError(
+                f"{path} holds a {type(values).__name__}; a config.json is one JSON object"
+            )
         try:
             return cls.from_dict(values, **overrides)
         except ValueError as error:
@@ -225,7 +257,9 @@ def _is_int(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and -1e300 < value < 1e300
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and -1e300 < value < 1e300
+    )
 
 
 def _is_rate(value: Any) -> bool:
@@ -241,22 +275,47 @@ def _misspelt(name: str, known: Iterable[str]) -> list[str]:
     if name.startswith("_"):
         return []
     words = set(name.split("_"))
-    return [key for key in known if words < set(key.split("_"))] or difflib.get_close_matches(name, known, 1, 0.85)
+    return [key for key in known if words < set(key.split("_"))] or difflib.get_close_matches(
+        name, known, 1, 0.85
+    )
 
 
-_SIZES = ("vocab_size", "embedding_size", "hidden_size", "intermediate_size", "num_attention_heads", "type_vocab_size")
+_SIZES = (
+    "vocab_size",
+    "embedding_size",
+    "hidden_size",
+    "intermediate_size",
+    "num_attention_heads",
+    "type_vocab_size",
+)
 _COUNTS = ("num_hidden_layers", "num_hidden_groups", "inner_group_num", "max_position_embeddings")
 _RATES = ("hidden_dropout_prob", "attention_probs_dropout_prob", "ffn_dropout_prob")
 _SWITCHES = ("tie_word_embeddings", "output_hidden_states", "output_attentions", "return_dict")
 _RULES: tuple[tuple[tuple[str, ...], Callable[[Any], bool], str], ...] = (
     (_SIZES + _COUNTS, lambda v: _is_int(v) and v > 0, "a whole number above 0"),
     (_RATES, _is_rate, "a number from 0 to 1"),
-    (("classifier_dropout_prob",), lambda v: v is None or _is_rate(v), "a number from 0 to 1, or None"),
-    (("initializer_range", "layer_norm_eps"), lambda v: _is_number(v) and v >= 0, "a finite number, 0 or more"),
-    (("chunk_size_feed_forward",), lambda v: _is_int(v) and v >= 0, "a number of tokens, 0 for no chunks"),
+    (
+        ("classifier_dropout_prob",),
+        lambda v: v is None or _is_rate(v),
+        "a number from 0 to 1, or None",
+    ),
+    (
+        ("initializer_range", "layer_norm_eps"),
+        lambda v: _is_number(v) and v >= 0,
+        "a finite number, 0 or more",
+    ),
+    (
+        ("chunk_size_feed_forward",),
+        lambda v: _is_int(v) and v >= 0,
+        "a number of tokens, 0 for no chunks",
+    ),
     (_SWITCHES, lambda v: isinstance(v, bool), "true or false"),
     (("hidden_act",), lambda v: isinstance(v, str), "the name of an activation"),
-    (("problem_type",), lambda v: v in (None, *PROBLEM_TYPES), f"None or one of {', '.join(PROBLEM_TYPES)}"),
+    (
+        ("problem_type",),
+        lambda v: v in (None, *PROBLEM_TYPES),
+        f"None or one of {', '.join(PROBLEM_TYPES)}",
+    ),
     (
         ("architectures",),
         lambda v: v is None or (isinstance(v, list) and all(isinstance(name, str) for name in v)),

@@ -19,7 +19,9 @@ def write(path: Path, fill: Callable[[Path], object]) -> None:
     except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
         number = getattr(error, "errno", None) or errno.EIO
         raise OSError(
-            number, f"could not save ({error}); the old file is as it was; free space and resume", str(path)
+            number,
+            f"could not save ({error}); the old file is as it was; free space and resume",
+            str(path),
         ) from error
     finally:
         partial.unlink(missing_ok=True)

@@ -34,7 +34,9 @@ class AlbertMLMHead(nn.Module):
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__()
         self.LayerNorm = nn.LayerNorm(config.embedding_size, eps=config.layer_norm_eps)
-        self.bias = nn.Parameter(torch.zeros(config.vocab_size))  # the same parameter as decoder.bias
+        self.bias = nn.Parameter(
+            torch.zeros(config.vocab_size)
+        )  # the same parameter as decoder.bias
         self.dense = nn.Linear(config.hidden_size, config.embedding_size)
         self.decoder = nn.Linear(config.embedding_size, config.vocab_size)
         self.activation = activation(config.hidden_act)
@@ -67,10 +69,14 @@ def _classifier_dropout(config: AlbertConfig) -> nn.Dropout:
 class _AlbertWithHead(AlbertPreTrainedModel):
     """The encoder under a head, as `.albert`."""
 
-    def __init__(self, config: AlbertConfig, add_pooling_layer: bool, attn_implementation: str, unpad: bool) -> None:
+    def __init__(
+        self, config: AlbertConfig, add_pooling_layer: bool, attn_implementation: str, unpad: bool
+    ) -> None:
         super().__init__(config)
         self.num_labels = config.num_labels
-        self.albert = AlbertModel(config, add_pooling_layer, attn_implementation=attn_implementation, unpad=unpad)
+        self.albert = AlbertModel(
+            config, add_pooling_layer, attn_implementation=attn_implementation, unpad=unpad
+        )
 
     def _encode(self, *inputs: Any, keep: Tensor | None = None) -> BaseModelOutputWithPooling:
         """Call the encoder: ids, mask, segments, positions, embeddings, then the two `output_*` flags."""
@@ -84,10 +90,16 @@ class _AlbertWithHead(AlbertPreTrainedModel):
         x = inputs[0] if inputs[4] is None else inputs[4]
         if wanted or x is None or not self.albert.unpad:
             return self._encode(*inputs)
-        return self._encode(*inputs, keep=torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device))
+        return self._encode(
+            *inputs, keep=torch.zeros(x.shape[:2], dtype=torch.bool, device=x.device)
+        )
 
     def _give(self, output: Output, return_dict: Flag) -> Output | tuple[Any, ...]:
-        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return (
+            output
+            if (self.config.return_dict if return_dict is None else return_dict)
+            else output.to_tuple()
+        )
 
 
 class AlbertForPreTraining(_AlbertWithHead):
@@ -95,7 +107,9 @@ class AlbertForPreTraining(_AlbertWithHead):
 
     _tied_weights_keys = TIED
 
-    def __init__(self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False) -> None:
+    def __init__(
+        self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False
+    ) -> None:
         super().__init__(config, True, attn_implementation, unpad)
         self.predictions = AlbertMLMHead(config)
         self.sop_classifier = AlbertSOPHead(config)
@@ -120,7 +134,9 @@ class AlbertForPreTraining(_AlbertWithHead):
             loss = losses.cross_entropy(prediction_logits, labels)
             loss = loss + losses.cross_entropy(sop_logits, sentence_order_label)
         seen = (encoded.hidden_states, encoded.attentions)
-        return self._give(AlbertForPreTrainingOutput(loss, prediction_logits, sop_logits, *seen), return_dict)
+        return self._give(
+            AlbertForPreTrainingOutput(loss, prediction_logits, sop_logits, *seen), return_dict
+        )
 
 
 class AlbertForMaskedLM(_AlbertWithHead):
@@ -128,7 +144,9 @@ class AlbertForMaskedLM(_AlbertWithHead):
 
     _tied_weights_keys = TIED
 
-    def __init__(self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False) -> None:
+    def __init__(
+        self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False
+    ) -> None:
         super().__init__(config, False, attn_implementation, unpad)
         self.predictions = AlbertMLMHead(config)
         self.post_init()
@@ -150,7 +168,9 @@ class AlbertForMaskedLM(_AlbertWithHead):
 class AlbertForSequenceClassification(_AlbertWithHead):
     """One label, several, or a number for each text, from its pooled `[CLS]`."""
 
-    def __init__(self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False) -> None:
+    def __init__(
+        self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False
+    ) -> None:
         super().__init__(config, True, attn_implementation, unpad)
         self.dropout = _classifier_dropout(config)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
@@ -175,7 +195,9 @@ class AlbertForSequenceClassification(_AlbertWithHead):
 class AlbertForTokenClassification(_AlbertWithHead):
     """A label for each token."""
 
-    def __init__(self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False) -> None:
+    def __init__(
+        self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False
+    ) -> None:
         super().__init__(config, False, attn_implementation, unpad)
         self.dropout = _classifier_dropout(config)
         self.classifier = nn.Linear(config.hidden_size, config.num_labels)
@@ -198,7 +220,9 @@ class AlbertForTokenClassification(_AlbertWithHead):
 class AlbertForQuestionAnswering(_AlbertWithHead):
     """Where in the text the answer starts and ends. `num_labels` must be 2."""
 
-    def __init__(self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False) -> None:
+    def __init__(
+        self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False
+    ) -> None:
         super().__init__(config, False, attn_implementation, unpad)
         if config.num_labels != 2:
             raise ValueError(
@@ -215,18 +239,26 @@ class AlbertForQuestionAnswering(_AlbertWithHead):
         """As `AlbertModel.forward`.  Positions: (B,), the answer's first and last token; ignored outside the row."""
         inputs = (input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds)
         encoded = self._encode(*inputs, output_attentions, output_hidden_states)
-        start_logits, end_logits = self.qa_outputs(encoded.last_hidden_state).unbind(dim=-1)  # (B, T) each
+        start_logits, end_logits = self.qa_outputs(encoded.last_hidden_state).unbind(
+            dim=-1
+        )  # (B, T) each
         loss = None
         if start_positions is not None and end_positions is not None:
-            loss = losses.question_answering(start_logits, end_logits, start_positions, end_positions)
+            loss = losses.question_answering(
+                start_logits, end_logits, start_positions, end_positions
+            )
         seen = (encoded.hidden_states, encoded.attentions)
-        return self._give(QuestionAnsweringModelOutput(loss, start_logits, end_logits, *seen), return_dict)
+        return self._give(
+            QuestionAnsweringModelOutput(loss, start_logits, end_logits, *seen), return_dict
+        )
 
 
 class AlbertForMultipleChoice(_AlbertWithHead):
     """Which of C texts is right. Every input has a dimension more: (B, C, T)."""
 
-    def __init__(self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False) -> None:
+    def __init__(
+        self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False
+    ) -> None:
         super().__init__(config, True, attn_implementation, unpad)
         self.dropout = _classifier_dropout(config)
         self.classifier = nn.Linear(config.hidden_size, 1)

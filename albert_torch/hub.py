@@ -64,12 +64,18 @@ class Source:
     def find(self, filename: str) -> Path | None:
         """The local path of one file, downloaded if need be; None when the source exists but lacks the file."""
         for name in (filename, self.subfolder):
-            outside = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or "\\" in name
+            outside = (
+                PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or "\\" in name
+            )
             if outside or ".." in PurePosixPath(name).parts:
-                raise ValueError(f"{name!r} leads outside {self}; file names are relative, use '/' and hold no '..'")
+                raise ValueError(
+                    f"{name!r} leads outside {self}; file names are relative, use '/' and hold no '..'"
+                )
         directory = self.directory
         if directory is None:
-            return self._from_hub(f"{self.subfolder.rstrip('/')}/{filename}" if self.subfolder else filename)
+            return self._from_hub(
+                f"{self.subfolder.rstrip('/')}/{filename}" if self.subfolder else filename
+            )
         path = directory / self.subfolder / filename
         return path if path.is_file() else None
 
@@ -84,17 +90,26 @@ class Source:
         """The error for a source that holds none of `filenames`."""
         names = " or ".join(filenames)
         if self.directory is not None:
-            return FileNotFoundError(f"{self} holds no {names}; check the directory, or pass subfolder=")
+            return FileNotFoundError(
+                f"{self} holds no {names}; check the directory, or pass subfolder="
+            )
         if self._offline:
-            return FileNotFoundError(f"the cache of {self} holds no {names}, and this run is offline; run once online")
-        return FileNotFoundError(f"{self} holds no {names}; check the name, revision= and subfolder=")
+            return FileNotFoundError(
+                f"the cache of {self} holds no {names}, and this run is offline; run once online"
+            )
+        return FileNotFoundError(
+            f"{self} holds no {names}; check the name, revision= and subfolder="
+        )
 
     @property
     def _offline(self) -> bool:
         return self.local_files_only or constants.HF_HUB_OFFLINE
 
     def _from_hub(self, filename: str) -> Path | None:
-        repo, cache_dir = os.fspath(self.name_or_dir), Path(self.cache_dir or constants.HF_HUB_CACHE)
+        repo, cache_dir = (
+            os.fspath(self.name_or_dir),
+            Path(self.cache_dir or constants.HF_HUB_CACHE),
+        )
         try:
             return Path(
                 hf_hub_download(
@@ -107,8 +122,12 @@ class Source:
                     local_files_only=self._offline,
                 )
             )
-        except LocalEntryNotFoundError as error:  # before EntryNotFoundError, its parent: the Hub was not heard
-            answer = try_to_load_from_cache(repo, filename, cache_dir=cache_dir, revision=self.revision)
+        except (
+            LocalEntryNotFoundError
+        ) as error:  # before EntryNotFoundError, its parent: the Hub was not heard
+            answer = try_to_load_from_cache(
+                repo, filename, cache_dir=cache_dir, revision=self.revision
+            )
             absent = answer is not None and not isinstance(answer, str)  # so the Hub said before
             if absent or (self._offline and self._in_cache(cache_dir)):
                 return None  # offline, the cached files are all there is
@@ -123,7 +142,9 @@ class Source:
             ) from error
         except EntryNotFoundError:
             return None
-        except Exception as error:  # whatever the HTTP library of the day raises, a full disk, a missing token
+        except (
+            Exception
+        ) as error:  # whatever the HTTP library of the day raises, a full disk, a missing token
             raise FileNotFoundError(self._meaning(error, filename)) from error
 
     def _meaning(self, error: Exception, filename: str) -> str:
@@ -143,7 +164,9 @@ class Source:
         root = cache_dir / repo_folder_name(repo_id=os.fspath(self.name_or_dir), repo_type="model")
         revision = self.revision or constants.DEFAULT_REVISION
         ref = root / "refs" / revision
-        return (root / "snapshots" / (ref.read_text().strip() if ref.is_file() else revision)).is_dir()
+        return (
+            root / "snapshots" / (ref.read_text().strip() if ref.is_file() else revision)
+        ).is_dir()
 
 
 def _innermost(error: BaseException) -> str:

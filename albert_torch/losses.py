@@ -14,17 +14,25 @@ def cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = -100) -> T
     """
     classes = logits.shape[-1]
     if labels.numel() != logits.numel() // classes:
-        raise ValueError(f"labels are {tuple(labels.shape)}, logits {tuple(logits.shape)}: one label for each row")
+        raise ValueError(
+            f"labels are {tuple(labels.shape)}, logits {tuple(logits.shape)}: one label for each row"
+        )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise ValueError(f"labels are {labels.dtype}: class labels are integers (torch.long)")
     try:
-        return F.cross_entropy(logits.reshape(-1, classes), labels.reshape(-1).long(), ignore_index=ignore_index)
+        return F.cross_entropy(
+            logits.reshape(-1, classes), labels.reshape(-1).long(), ignore_index=ignore_index
+        )
     except IndexError:
         low, high = int(labels.min()), int(labels.max())
-        raise ValueError(f"labels go from {low} to {high}, must be 0 to {classes - 1}, or {ignore_index}") from None
+        raise ValueError(
+            f"labels go from {low} to {high}, must be 0 to {classes - 1}, or {ignore_index}"
+        ) from None
 
 
-def sequence_classification(logits: Tensor, labels: Tensor, problem_type: str | None = None) -> Tensor:
+def sequence_classification(
+    logits: Tensor, labels: Tensor, problem_type: str | None = None
+) -> Tensor:
     """Mean squared error, cross-entropy or binary cross-entropy.  logits: (B, C).
 
     `problem_type` None: one logit means regression, integer labels a single label, anything else several labels.
@@ -46,7 +54,9 @@ def sequence_classification(logits: Tensor, labels: Tensor, problem_type: str | 
     return F.binary_cross_entropy_with_logits(logits, labels)
 
 
-def question_answering(start_logits: Tensor, end_logits: Tensor, start: Tensor, end: Tensor) -> Tensor:
+def question_answering(
+    start_logits: Tensor, end_logits: Tensor, start: Tensor, end: Tensor
+) -> Tensor:
     """Mean of the two cross-entropies.  logits: (B, T); positions: (B,) or (B, 1), those outside the row ignored."""
     length = start_logits.shape[1]
     start_loss = cross_entropy(start_logits, start.clamp(0, length), ignore_index=length)

@@ -21,7 +21,9 @@ from albert_torch.pretrained import AlbertPreTrainedModel
 
 _gelu_tanh = partial(F.gelu, approximate="tanh")
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    **dict.fromkeys(("gelu", "gelu_python"), F.gelu),  # the erf form, as transformers reads these names
+    **dict.fromkeys(
+        ("gelu", "gelu_python"), F.gelu
+    ),  # the erf form, as transformers reads these names
     **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python_tanh"), _gelu_tanh),
     **dict.fromkeys(("silu", "swish"), F.silu),
     "relu": F.relu,
@@ -42,7 +44,9 @@ class AlbertEmbeddings(nn.Module):
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__()
         width = config.embedding_size
-        self.word_embeddings = nn.Embedding(config.vocab_size, width, padding_idx=config.pad_token_id)
+        self.word_embeddings = nn.Embedding(
+            config.vocab_size, width, padding_idx=config.pad_token_id
+        )
         self.position_embeddings = nn.Embedding(config.max_position_embeddings, width)
         self.token_type_embeddings = nn.Embedding(config.type_vocab_size, width)
         self.LayerNorm = nn.LayerNorm(width, eps=config.layer_norm_eps)
@@ -68,7 +72,9 @@ class AlbertEmbeddings(nn.Module):
             token_type_ids = torch.zeros_like(position_ids)  # (1, T)
         for name, ids in (("position_ids", position_ids), ("token_type_ids", token_type_ids)):
             if ids.dim() != 2 or ids.shape[0] not in (1, rows) or ids.shape[1] != length:
-                raise ValueError(f"{name} is {tuple(ids.shape)}, must be {(rows, length)} as the tokens are")
+                raise ValueError(
+                    f"{name} is {tuple(ids.shape)}, must be {(rows, length)} as the tokens are"
+                )
         segments = _look_up("token_type_ids", self.token_type_embeddings, token_type_ids)
         positions = _look_up("position_ids", self.position_embeddings, position_ids)
         embedded: Tensor = self.dropout(self.LayerNorm(words + segments + positions))
@@ -77,17 +83,23 @@ class AlbertEmbeddings(nn.Module):
     def _words(self, input_ids: Tensor | None, inputs_embeds: Tensor | None) -> Tensor:
         if (input_ids is None) == (inputs_embeds is None):
             raise ValueError("give exactly one of input_ids and inputs_embeds")
-        given, shape = ("input_ids", "(B, T)") if inputs_embeds is None else ("inputs_embeds", "(B, T, E)")
+        given, shape = (
+            ("input_ids", "(B, T)") if inputs_embeds is None else ("inputs_embeds", "(B, T, E)")
+        )
         x = input_ids if inputs_embeds is None else inputs_embeds
         assert x is not None
         if x.dim() != shape.count(",") + 1:
-            raise ValueError(f"{given} is {tuple(x.shape)}, must be {shape}: rows of tokens; one row is {given}[None]")
+            raise ValueError(
+                f"{given} is {tuple(x.shape)}, must be {shape}: rows of tokens; one row is {given}[None]"
+            )
         if 0 in x.shape[:2]:
             raise ValueError(f"{given} is {tuple(x.shape)}: give at least one row and one token")
         if input_ids is not None:
             return _look_up("input_ids", self.word_embeddings, input_ids)
         if x.shape[-1] != (width := self.word_embeddings.embedding_dim):
-            raise ValueError(f"inputs_embeds has width {x.shape[-1]}, must be embedding_size={width} (not hidden_size)")
+            raise ValueError(
+                f"inputs_embeds has width {x.shape[-1]}, must be embedding_size={width} (not hidden_size)"
+            )
         return x
 
 
@@ -144,8 +156,12 @@ class AlbertLayer(nn.Module):
     def forward(self, x: Tensor, attend: AttentionContext, keep: Tensor | None = None) -> Tensor:
         """(..., H) -> (..., H), or (K, H), the K tokens that `keep` marks."""
         x = self.attention(x, attend, keep)
-        if chunk := self.config.chunk_size_feed_forward:  # tokens at a time: less memory, the same numbers
-            fed = torch.cat([self.feed_forward(part) for part in torch.split(x, chunk, dim=-2)], dim=-2)
+        if (
+            chunk := self.config.chunk_size_feed_forward
+        ):  # tokens at a time: less memory, the same numbers
+            fed = torch.cat(
+                [self.feed_forward(part) for part in torch.split(x, chunk, dim=-2)], dim=-2
+            )
         else:
             fed = self.feed_forward(x)
         normed: Tensor = self.full_layer_layer_norm(x + fed)
@@ -162,7 +178,9 @@ class AlbertLayerGroup(nn.Module):
 
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__()
-        self.albert_layers = nn.ModuleList(AlbertLayer(config) for _ in range(config.inner_group_num))
+        self.albert_layers = nn.ModuleList(
+            AlbertLayer(config) for _ in range(config.inner_group_num)
+        )
 
     def forward(self, x: Tensor, attend: AttentionContext, keep: Tensor | None = None) -> Tensor:
         """(..., H) -> (..., H), or (K, H), the K tokens that `keep` marks."""
@@ -180,7 +198,9 @@ class AlbertTransformer(nn.Module):
         super().__init__()
         self.config = config
         self.embedding_hidden_mapping_in = nn.Linear(config.embedding_size, config.hidden_size)
-        self.albert_layer_groups = nn.ModuleList(AlbertLayerGroup(config) for _ in range(config.num_hidden_groups))
+        self.albert_layer_groups = nn.ModuleList(
+            AlbertLayerGroup(config) for _ in range(config.num_hidden_groups)
+        )
         self.gradient_checkpointing = False
 
     def forward(
@@ -198,10 +218,14 @@ class AlbertTransformer(nn.Module):
         for i in range(self.config.num_hidden_layers):
             if hidden_states is not None:
                 hidden_states.append(x)
-            group = self.albert_layer_groups[i * len(self.albert_layer_groups) // self.config.num_hidden_layers]
+            group = self.albert_layer_groups[
+                i * len(self.albert_layer_groups) // self.config.num_hidden_layers
+            ]
             kept = keep if i == self.config.num_hidden_layers - 1 else None
             if self.gradient_checkpointing and self.training:
-                x = checkpoint(group, x, attend, kept, use_reentrant=False)  # one checkpoint a run, not a stored group
+                x = checkpoint(
+                    group, x, attend, kept, use_reentrant=False
+                )  # one checkpoint a run, not a stored group
             else:
                 x = group(x, attend, kept)  # the same weights, again: cross-layer sharing (§3.1)
         if hidden_states is not None:
@@ -227,7 +251,9 @@ class AlbertModel(AlbertPreTrainedModel):
         super().__init__(config)
         self.embeddings = AlbertEmbeddings(config)
         self.encoder = AlbertTransformer(config)
-        self.pooler = nn.Linear(config.hidden_size, config.hidden_size) if add_pooling_layer else None
+        self.pooler = (
+            nn.Linear(config.hidden_size, config.hidden_size) if add_pooling_layer else None
+        )
         self.pooler_activation = nn.Tanh() if add_pooling_layer else None
         self.set_attn_implementation(attn_implementation)
         self.unpad = unpad
@@ -258,10 +284,16 @@ class AlbertModel(AlbertPreTrainedModel):
         x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)  # (B, T, E)
         mask = self._mask(attention_mask, x)  # broadcasts to (B, N, T, T)
         packing = Packing(attention_mask) if self.unpad and attention_mask is not None else None
-        probabilities: list[Tensor] | None = [] if _or(output_attentions, self.config.output_attentions) else None
-        hidden_states: list[Tensor] | None = [] if _or(output_hidden_states, self.config.output_hidden_states) else None
+        probabilities: list[Tensor] | None = (
+            [] if _or(output_attentions, self.config.output_attentions) else None
+        )
+        hidden_states: list[Tensor] | None = (
+            [] if _or(output_hidden_states, self.config.output_hidden_states) else None
+        )
         backend = BACKENDS["eager" if probabilities is not None else self.attn_implementation]
-        attend = AttentionContext(self.config.num_attention_heads, backend, mask, packing, probabilities)
+        attend = AttentionContext(
+            self.config.num_attention_heads, backend, mask, packing, probabilities
+        )
         if keep is not None:
             if keep.shape != x.shape[:2] or hidden_states is not None:
                 raise ValueError(
@@ -271,11 +303,15 @@ class AlbertModel(AlbertPreTrainedModel):
         elif packing is None:
             x = self.encoder(x, attend, hidden_states)  # (B, T, H)
         else:
-            x = packing.pad(self.encoder(packing.pack(x), attend, hidden_states))  # (S, E) -> (S, H) -> (B, T, H)
+            x = packing.pad(
+                self.encoder(packing.pack(x), attend, hidden_states)
+            )  # (S, E) -> (S, H) -> (B, T, H)
             hidden_states = hidden_states and [packing.pad(states) for states in hidden_states]
         output = BaseModelOutputWithPooling(
             last_hidden_state=x,
-            pooler_output=torch.tanh(self.pooler(x[:, 0])) if self.pooler is not None else None,  # (B, H)
+            pooler_output=torch.tanh(self.pooler(x[:, 0]))
+            if self.pooler is not None
+            else None,  # (B, H)
             hidden_states=None if hidden_states is None else tuple(hidden_states),
             attentions=None if probabilities is None else tuple(probabilities),
         )
@@ -300,7 +336,9 @@ class AlbertModel(AlbertPreTrainedModel):
         if mask.shape == (rows, length):
             return mask[:, None, None, :].bool()  # (B, 1, 1, T)
         allowed = ((1, rows), (1, self.config.num_attention_heads), (1, length), (length,))
-        if mask.dim() != 4 or any(size not in sizes for size, sizes in zip(mask.shape, allowed, strict=True)):
+        if mask.dim() != 4 or any(
+            size not in sizes for size, sizes in zip(mask.shape, allowed, strict=True)
+        ):
             raise ValueError(
                 f"attention_mask is {tuple(mask.shape)}, must be {(rows, length)} or {(rows, 1, length, length)}"
             )

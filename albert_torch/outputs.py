@@ -32,7 +32,9 @@ class ModelOutput(dict[str, Any]):
     def __post_init__(self) -> None:
         names = [field.name for field in fields(self)]  # type: ignore[arg-type]  # every subclass is a dataclass
         first = getattr(self, names[0])
-        if isinstance(first, (dict, Iterator)):  # how accelerate and nn.DataParallel put an output together again
+        if isinstance(
+            first, (dict, Iterator)
+        ):  # how accelerate and nn.DataParallel put an output together again
             setattr(self, names[0], None)
             for name, value in dict(first).items():
                 self[name] = value

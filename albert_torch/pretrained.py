@@ -33,13 +33,17 @@ class AlbertPreTrainedModel(nn.Module):
     base_model_prefix = "albert"
     main_input_name = "input_ids"
     supports_gradient_checkpointing = True
-    _tied_weights_keys: ClassVar[dict[str, str]] = {}  # copy -> original; in force when config.tie_word_embeddings
+    _tied_weights_keys: ClassVar[
+        dict[str, str]
+    ] = {}  # copy -> original; in force when config.tie_word_embeddings
 
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__()
         if not isinstance(config, AlbertConfig):
             name, given = type(self).__name__, type(config).__name__
-            raise TypeError(f"{name} takes an AlbertConfig, not a {given}; or load one: {name}.from_pretrained(...)")
+            raise TypeError(
+                f"{name} takes an AlbertConfig, not a {given}; or load one: {name}.from_pretrained(...)"
+            )
         self.config = config
         self.name_or_path = ""
 
@@ -47,7 +51,9 @@ class AlbertPreTrainedModel(nn.Module):
         """Draw the weights that no inner model has drawn yet (none on the meta device), and tie them."""
         inner = [child for child in self.children() if isinstance(child, AlbertPreTrainedModel)]
         drawn = {id(parameter) for child in inner for parameter in child.parameters()}
-        self._draw(name for name, p in self.named_parameters() if id(p) not in drawn and not p.is_meta)
+        self._draw(
+            name for name, p in self.named_parameters() if id(p) not in drawn and not p.is_meta
+        )
         self.tie_weights()
 
     def init_weights(self) -> None:
@@ -97,14 +103,20 @@ class AlbertPreTrainedModel(nn.Module):
         Raises `FileNotFoundError` for what is not there, `CheckpointError` for weights that cannot be read or do not
         fit, `ValueError` for a bad config, `TypeError` for an unknown argument.
         """
-        source = Source(name_or_dir, revision, subfolder, cache_dir, token, local_files_only, force_download)
+        source = Source(
+            name_or_dir, revision, subfolder, cache_dir, token, local_files_only, force_download
+        )
         target = dtype_named(overrides.pop("torch_dtype", None) if dtype is None else dtype)
         own = inspect.signature(cls).parameters.keys() - {"config"}
         arguments = {name: overrides.pop(name) for name in own & overrides.keys()}
         known = {field.name for field in fields(AlbertConfig)} | {"num_labels"} | own
         for name in overrides.keys() - known:
             near = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else "no argument of from_pretrained, no key of AlbertConfig"
+            hint = (
+                f"did you mean {near[0]!r}?"
+                if near
+                else "no argument of from_pretrained, no key of AlbertConfig"
+            )
             raise TypeError(f"{cls.__name__}.from_pretrained() got {name!r}: {hint}")
         if config is None:
             config = cls.config_class.from_pretrained(**asdict(source), **overrides)
@@ -115,11 +127,19 @@ class AlbertPreTrainedModel(nn.Module):
         model.set_attn_implementation(attn_implementation)
         model.base_model.unpad = unpad
         tied = model._tied_weights_keys if config.tie_word_embeddings else {}
-        fitted = fit(raw, model.state_dict(), cls.__name__, str(path), tied, strict, ignore_mismatched_sizes)
-        target = target or reduce(torch.promote_types, {t.dtype for t in fitted.tensors.values()} or {torch.float32})
-        tensors = {name: t.to(device=device, dtype=target).contiguous() for name, t in fitted.tensors.items()}
+        fitted = fit(
+            raw, model.state_dict(), cls.__name__, str(path), tied, strict, ignore_mismatched_sizes
+        )
+        target = target or reduce(
+            torch.promote_types, {t.dtype for t in fitted.tensors.values()} or {torch.float32}
+        )
+        tensors = {
+            name: t.to(device=device, dtype=target).contiguous()
+            for name, t in fitted.tensors.items()
+        }
         tensors |= {
-            name: torch.empty(model.get_parameter(name).shape, device=device, dtype=target) for name in fitted.new
+            name: torch.empty(model.get_parameter(name).shape, device=device, dtype=target)
+            for name in fitted.new
         }
         model.load_state_dict(tensors, strict=False, assign=True)
         model._draw(fitted.new)
@@ -130,8 +150,12 @@ class AlbertPreTrainedModel(nn.Module):
         return (model, fitted.info()) if output_loading_info else model  # type: ignore[return-value]
 
     @classmethod
-    def _on_meta(cls: type[Model], config: AlbertConfig, tensors: int, path: Path, **arguments: Any) -> Model:
-        if config.num_hidden_groups * config.inner_group_num > tensors:  # before building a billion modules
+    def _on_meta(
+        cls: type[Model], config: AlbertConfig, tensors: int, path: Path, **arguments: Any
+    ) -> Model:
+        if (
+            config.num_hidden_groups * config.inner_group_num > tensors
+        ):  # before building a billion modules
             raise CheckpointError(
                 f"the config asks for {config.num_hidden_groups} groups of {config.inner_group_num} layers, but {path} "
                 f"holds {tensors} tensors in all; correct num_hidden_groups or inner_group_num"
@@ -154,7 +178,9 @@ class AlbertPreTrainedModel(nn.Module):
         `state_dict` stands in for the model's own, as sharded training needs. Raises `OSError` when the disk is full.
         """
         state = self.state_dict() if state_dict is None else state_dict
-        save_state_dict(state, directory, max_shard_size, config_text(self.config, state, type(self).__name__))
+        save_state_dict(
+            state, directory, max_shard_size, config_text(self.config, state, type(self).__name__)
+        )
 
     def push_to_hub(
         self,
@@ -176,7 +202,11 @@ class AlbertPreTrainedModel(nn.Module):
             self.save_pretrained(folder, max_shard_size=max_shard_size)
             message = commit_message or f"Upload {type(self).__name__}"
             return api.upload_folder(
-                repo_id=repo, folder_path=folder, commit_message=message, revision=revision, create_pr=create_pr
+                repo_id=repo,
+                folder_path=folder,
+                commit_message=message,
+                revision=revision,
+                create_pr=create_pr,
             )
 
     def get_input_embeddings(self) -> nn.Embedding:
@@ -195,7 +225,9 @@ class AlbertPreTrainedModel(nn.Module):
     def set_output_embeddings(self, decoder: nn.Linear) -> None:
         """Put another MLM decoder in place. With tied embeddings the next `tie_weights()` replaces its weights."""
         if not hasattr(self, "predictions"):
-            raise ValueError(f"{type(self).__name__} has no output embeddings; the MLM and pretraining models have")
+            raise ValueError(
+                f"{type(self).__name__} has no output embeddings; the MLM and pretraining models have"
+            )
         self.get_submodule("predictions").decoder = decoder
 
     @torch.no_grad()
@@ -208,21 +240,32 @@ class AlbertPreTrainedModel(nn.Module):
         """
         old = self.get_input_embeddings()
         size = old.num_embeddings if new_num_tokens is None else new_num_tokens
-        for name, value in (("new_num_tokens", size), ("pad_to_multiple_of", pad_to_multiple_of or 1)):
+        for name, value in (
+            ("new_num_tokens", size),
+            ("pad_to_multiple_of", pad_to_multiple_of or 1),
+        ):
             if not isinstance(value, int) or value < 1:
                 raise ValueError(f"{name}={value!r} must be a whole number above 0")
         size += -size % (pad_to_multiple_of or 1)
         if size == old.num_embeddings:
             return old
         if old.padding_idx is not None and old.padding_idx >= size:
-            raise ValueError(f"new_num_tokens={size} cuts off the padding token {old.padding_idx}; keep it or move it")
+            raise ValueError(
+                f"new_num_tokens={size} cuts off the padding token {old.padding_idx}; keep it or move it"
+            )
         places: list[tuple[nn.Module, str]] = [(old, "weight")]
         if (decoder := self.get_output_embeddings()) is not None:
-            places += [(decoder, "weight"), (decoder, "bias"), (self.get_submodule("predictions"), "bias")]
+            places += [
+                (decoder, "weight"),
+                (decoder, "bias"),
+                (self.get_submodule("predictions"), "bias"),
+            ]
             decoder.out_features = size
         for module, name in places:
             parameter = module.get_parameter(name)
-            data = nn.Parameter(parameter.new_empty(size, *parameter.shape[1:]), parameter.requires_grad)
+            data = nn.Parameter(
+                parameter.new_empty(size, *parameter.shape[1:]), parameter.requires_grad
+            )
             setattr(module, name, data)
             draw(module, name, self.config.initializer_range)
             data[: len(parameter)] = parameter[:size]
@@ -243,11 +286,17 @@ class AlbertPreTrainedModel(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The dtype of the first floating parameter."""
-        return next(parameter.dtype for parameter in self.parameters() if parameter.is_floating_point())
+        return next(
+            parameter.dtype for parameter in self.parameters() if parameter.is_floating_point()
+        )
 
     def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
         """How many numbers the model holds; tied ones count once, `exclude_embeddings` leaves out all three tables."""
-        left_out = {id(m.weight) for m in self.modules() if exclude_embeddings and isinstance(m, nn.Embedding)}
+        left_out = {
+            id(m.weight)
+            for m in self.modules()
+            if exclude_embeddings and isinstance(m, nn.Embedding)
+        }
         counted = (p for p in self.parameters() if p.requires_grad or not only_trainable)
         return sum(p.numel() for p in counted if id(p) not in left_out)
 
@@ -259,18 +308,26 @@ class AlbertPreTrainedModel(nn.Module):
     def set_attn_implementation(self, name: str) -> None:
         """Choose the attention backend.  Raises `ValueError` for a name that is none."""
         if name not in BACKENDS:
-            raise ValueError(f"attn_implementation={name!r} is not known; use one of {', '.join(BACKENDS)}")
+            raise ValueError(
+                f"attn_implementation={name!r} is not known; use one of {', '.join(BACKENDS)}"
+            )
         self.base_model._attn_implementation = name
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: Any = None, **options: Any) -> None:
+    def gradient_checkpointing_enable(
+        self, gradient_checkpointing_kwargs: Any = None, **options: Any
+    ) -> None:
         """Compute activations again in the backward pass.  Raises `ValueError` for options that we lack."""
         only = {"use_reentrant": False, "every_n_layers": 1, "offload": False}
         for name, value in {**(gradient_checkpointing_kwargs or {}), **options}.items():
             if name not in only or value != only[name]:
-                raise ValueError(f"{name}={value!r}: each layer is checkpointed, non-reentrant here; leave {name} out")
+                raise ValueError(
+                    f"{name}={value!r}: each layer is checkpointed, non-reentrant here; leave {name} out"
+                )
         self.base_model.encoder.gradient_checkpointing = True
 
-    def activation_checkpointing_enable(self, activation_checkpointing_kwargs: Any = None, **options: Any) -> None:
+    def activation_checkpointing_enable(
+        self, activation_checkpointing_kwargs: Any = None, **options: Any
+    ) -> None:
         """`gradient_checkpointing_enable`, by the name that transformers has since given it."""
         self.gradient_checkpointing_enable(activation_checkpointing_kwargs, **options)
 
@@ -285,7 +342,9 @@ class AlbertPreTrainedModel(nn.Module):
 
     def enable_input_require_grads(self) -> None:
         """Make the embeddings' output require gradients, for adapters on a frozen model."""
-        self.get_input_embeddings().register_forward_hook(lambda module, inputs, output: output.requires_grad_(True))
+        self.get_input_embeddings().register_forward_hook(
+            lambda module, inputs, output: output.requires_grad_(True)
+        )
 
 
 @torch.no_grad()

@@ -55,9 +55,16 @@ def roofline(config: Any) -> dict[str, float]:
     for dtype in ("float32", "bfloat16", "int8"):
         calls: list[Callable[[], Any]] = []
         for inputs, outputs in ((h, 3 * h), (h, h), (h, f), (f, h)):
-            weight, bias, x = torch.randn(outputs, inputs), torch.randn(outputs), torch.randn(1024, inputs)
+            weight, bias, x = (
+                torch.randn(outputs, inputs),
+                torch.randn(outputs),
+                torch.randn(1024, inputs),
+            )
             if dtype == "int8":
-                q, product = (x * 30 + 128).clamp(0, 255).to(torch.uint8), int8.product(weight, bias, int8.Steps(-4, 4))
+                q, product = (
+                    (x * 30 + 128).clamp(0, 255).to(torch.uint8),
+                    int8.product(weight, bias, int8.Steps(-4, 4)),
+                )
                 calls.append(partial(product, q))
             else:
                 kind = getattr(torch, dtype)
@@ -75,7 +82,9 @@ def roofline(config: Any) -> dict[str, float]:
 
 def outputs_of(system: System, rows: Rows) -> tuple[float, torch.Tensor]:
     """Seconds, and the logits in the order of `rows`."""
-    order = sorted(range(len(rows)), key=lambda i: len(rows[i])) if system.sort else range(len(rows))
+    order = (
+        sorted(range(len(rows)), key=lambda i: len(rows[i])) if system.sort else range(len(rows))
+    )
     batches = system.prepare([rows[i] for i in order])
     start = time.perf_counter()
     logits = [system.run(batch) for batch in batches]
@@ -83,7 +92,9 @@ def outputs_of(system: System, rows: Rows) -> tuple[float, torch.Tensor]:
     return seconds, torch.cat(logits)[torch.tensor(order).argsort()]
 
 
-def compare(systems: list[System], models: Models, rows: Rows, repeats: int) -> dict[str, dict[str, Any]]:
+def compare(
+    systems: list[System], models: Models, rows: Rows, repeats: int
+) -> dict[str, dict[str, Any]]:
     """One workload: seconds by round, then what follows from them."""
     tokens, operations = sum(map(len, rows)), useful_operations(rows, models.theirs.config)
     some = sorted(rows, key=len)[:: max(1, len(rows) // 8)][:8]
@@ -110,7 +121,8 @@ def compare(systems: list[System], models: Models, rows: Rows, repeats: int) -> 
         base = seconds.get(BASELINE)
         results[system.name] = {
             "tokens_per_second": tokens / statistics.median(taken),
-            "ratio_to_transformers": base and statistics.median(b / t for b, t in zip(base, taken, strict=True)),
+            "ratio_to_transformers": base
+            and statistics.median(b / t for b, t in zip(base, taken, strict=True)),
             "useful_gflops": rate / 1e9,
             "share_of_roofline": rate / statistics.median(peaks[dtype]),
             "largest_difference": float((outputs_of(system, some)[1].double() - exact).abs().max()),
@@ -120,7 +132,9 @@ def compare(systems: list[System], models: Models, rows: Rows, repeats: int) -> 
     return results
 
 
-def latency(systems: list[System], repeats: int = 20, calls: int = 10) -> dict[str, dict[str, float]]:
+def latency(
+    systems: list[System], repeats: int = 20, calls: int = 10
+) -> dict[str, dict[str, float]]:
     """Milliseconds for one sentence of 16 tokens, p50 and p99 of `repeats` interleaved blocks of `calls`."""
     row = [2, *range(100, 114), 3]
     times: dict[str, list[float]] = {system.name: [] for system in systems}
@@ -171,7 +185,9 @@ def scale(count: int, args: argparse.Namespace) -> dict[str, float]:
     lines = random.Random(0).choices(list(texts_of("gutenberg")), k=count)
     tokenizer = AlbertTokenizer.from_pretrained(args.tokenizer)
     tokens = sum(
-        len(row) for start in range(0, count, 256) for row in tokenizer(lines[start : start + 256])["input_ids"]
+        len(row)
+        for start in range(0, count, 256)
+        for row in tokenizer(lines[start : start + 256])["input_ids"]
     )
     encoder = Encoder(models_of(args).ours.albert, tokenizer, dtype=getattr(torch, args.dtype))
     _forget_peak()
@@ -194,14 +210,18 @@ def machine(args: argparse.Namespace) -> dict[str, Any]:
     """What the numbers depend on."""
     names = ("torch", "transformers", "onnxruntime", "openvino")
     cpu = [
-        x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if x.startswith("model name")
+        x.split(":")[1].strip()
+        for x in Path("/proc/cpuinfo").read_text().splitlines()
+        if x.startswith("model name")
     ]
     flags = Path("/proc/cpuinfo").read_text()
     return {
         "command": shlex.join(["python", *sys.argv]),
         "processor": f"{len(cpu)} x {cpu[0]}",
         "instructions": [
-            flag for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if f" {flag} " in flags
+            flag
+            for flag in ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+            if f" {flag} " in flags
         ],
         "bfloat16_products_faster": kernels.bf16_pays(),
         "threads": args.threads,
@@ -213,7 +233,14 @@ def machine(args: argparse.Namespace) -> dict[str, Any]:
 
 def table(results: dict[str, dict[str, Any]]) -> str:
     """One workload in Markdown."""
-    head = ("system", "tokens/s", "x transformers", "useful GFLOP/s", "% of roofline", "largest difference")
+    head = (
+        "system",
+        "tokens/s",
+        "x transformers",
+        "useful GFLOP/s",
+        "% of roofline",
+        "largest difference",
+    )
     lines = [f"| {' | '.join(head)} |", "|---|--:|--:|--:|--:|--:|"]
     for name, r in results.items():
         if name != "roofline":
@@ -232,30 +259,55 @@ def plot(report: dict[str, Any], path: str) -> None:
     from matplotlib import pyplot
 
     workloads = report["workloads"]
-    figure, axes = pyplot.subplots(len(workloads), 1, figsize=(9, 3.6 * len(workloads)), squeeze=False)
+    figure, axes = pyplot.subplots(
+        len(workloads), 1, figsize=(9, 3.6 * len(workloads)), squeeze=False
+    )
     for axis, (name, results) in zip(axes[:, 0], workloads.items(), strict=True):
         names = [system for system in results if system != "roofline"][::-1]
         rates = [results[system]["tokens_per_second"] for system in names]
-        bars = axis.barh(names, rates, color=["tab:orange" if "fast" in system else "tab:gray" for system in names])
+        bars = axis.barh(
+            names,
+            rates,
+            color=["tab:orange" if "fast" in system else "tab:gray" for system in names],
+        )
         axis.bar_label(bars, [f"{rate:,.0f}" for rate in rates], padding=3, fontsize=8)
-        axis.set_title(f"{name}: tokens a second, {report['machine']['threads']} threads", fontsize=10)
+        axis.set_title(
+            f"{name}: tokens a second, {report['machine']['threads']} threads", fontsize=10
+        )
         axis.tick_params(labelsize=8)
     figure.tight_layout()
     figure.savefig(path, dpi=130)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--workloads", nargs="+", default=["sst2", "dense", "xquad", "gutenberg"])
-    parser.add_argument("--texts", type=int, default=384, help="of a workload, at most (xquad: a sixth; default 384)")
-    parser.add_argument("--systems", nargs="+", default=[], help="names, or how they begin (default: all)")
-    parser.add_argument("--model", help="a classifier's directory or Hub name (default: base shape, random weights)")
+    parser.add_argument(
+        "--texts",
+        type=int,
+        default=384,
+        help="of a workload, at most (xquad: a sixth; default 384)",
+    )
+    parser.add_argument(
+        "--systems", nargs="+", default=[], help="names, or how they begin (default: all)"
+    )
+    parser.add_argument(
+        "--model", help="a classifier's directory or Hub name (default: base shape, random weights)"
+    )
     parser.add_argument("--tokenizer", default=str(ASSETS / "assets/spiece.model"))
-    parser.add_argument("--finetuned", help="an SST-2 classifier's directory: dev accuracy by dtype")
+    parser.add_argument(
+        "--finetuned", help="an SST-2 classifier's directory: dev accuracy by dtype"
+    )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--scale", action="store_true", help="encode 1k, 10k and 100k lines instead")
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "int8"), help="of --scale")
+    parser.add_argument(
+        "--scale", action="store_true", help="encode 1k, 10k and 100k lines instead"
+    )
+    parser.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16", "int8"), help="of --scale"
+    )
     parser.add_argument("--out", default="bench", help="OUT.json and OUT.png")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -292,7 +344,9 @@ def run(args: argparse.Namespace, report: dict[str, Any]) -> None:
     report["latency"] = latency(systems)
     report["hidden_states"] = hidden_states(models, rows[args.workloads[0]])
     first = rows[args.workloads[0]]
-    report["memory_mb"] = {system.name: in_child(memory, system.name, args, first) for system in systems}
+    report["memory_mb"] = {
+        system.name: in_child(memory, system.name, args, first) for system in systems
+    }
     if (ASSETS / "assets/plbert").is_dir():
         report["int8_cosine_plbert"] = quality()
     if args.finetuned:

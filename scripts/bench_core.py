@@ -19,7 +19,9 @@ import torch
 
 from albert_torch import AlbertConfig, AlbertForMaskedLM, AlbertTokenizer, __version__
 
-IMPORT = "import time, torch; t = time.perf_counter(); import {library}; print(time.perf_counter() - t)"
+IMPORT = (
+    "import time, torch; t = time.perf_counter(); import {library}; print(time.perf_counter() - t)"
+)
 LOAD = """
 import sys, time
 from {library} import AlbertForMaskedLM
@@ -54,7 +56,12 @@ LOADERS = {
 
 def run(code: str, *arguments: str) -> list[float]:
     """The numbers that a fresh process prints last."""
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "RAYON_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "HF_HUB_OFFLINE": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "RAYON_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-c", code, *arguments]
     result = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     return [float(number) for number in result.stdout.splitlines()[-1].split()]
@@ -66,11 +73,16 @@ def both(code: dict[str, str], repeats: int, *arguments: str) -> dict[str, list[
     for _ in range(repeats):
         for name, text in code.items():
             found[name].append(run(text, *arguments))
-    return {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in found.items()}
+    return {
+        name: [statistics.median(column) for column in zip(*rows, strict=True)]
+        for name, rows in found.items()
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--tokenizer", help="a directory with a tokenizer, or a spiece.model")
     parser.add_argument("--texts", help="one sentence a line")
     parser.add_argument("--repeats", type=int, default=7)
@@ -79,21 +91,28 @@ def main() -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
           f"torch {torch.__version__}, albert_torch {__version__}")  # fmt: skip
     times = both({name: IMPORT.format(library=name) for name in libraries}, args.repeats)
-    print("import, beside torch's own: " + ", ".join(f"{name} {times[name][0]:.3f} s" for name in libraries))
+    print(
+        "import, beside torch's own: "
+        + ", ".join(f"{name} {times[name][0]:.3f} s" for name in libraries)
+    )
     with tempfile.TemporaryDirectory() as folder:
         AlbertForMaskedLM(AlbertConfig.preset("albert-base-v2")).save_pretrained(folder)
         size = (Path(folder) / "model.safetensors").stat().st_size
         loads = both({name: LOAD.format(library=name) for name in libraries}, args.repeats, folder)
         for name in libraries:
             seconds, peak = loads[name]
-            print(f"load {size / 1e6:.0f} MB, {name}: {seconds * 1e3:.1f} ms, peak + {peak / size:.2f} x the file")
+            print(
+                f"load {size / 1e6:.0f} MB, {name}: {seconds * 1e3:.1f} ms, peak + {peak / size:.2f} x the file"
+            )
         if args.tokenizer and args.texts:
             AlbertTokenizer.from_pretrained(args.tokenizer).save_pretrained(folder)
             code = {name: TOKENIZE.format(load=load) for name, load in LOADERS.items()}
             rates = both(code, args.repeats, folder, args.texts)
             for name in libraries:
                 lists, tensors = rates[name]
-                print(f"tokenize, {name}: {lists:,.0f} sentences/s to lists, {tensors:,.0f} to tensors")
+                print(
+                    f"tokenize, {name}: {lists:,.0f} sentences/s to lists, {tensors:,.0f} to tensors"
+                )
 
 
 if __name__ == "__main__":

@@ -22,7 +22,11 @@ from albert_torch.pretraining.dataloader import feed
 from albert_torch.pretraining.examples import Examples, Position
 from albert_torch.pretraining.shards import Shards, prepare
 
-SYLLABLES = [consonant + vowel for consonant in "bcdfghjklmnprstvw" for vowel in ("a", "e", "i", "o", "u", "ea", "ou")]
+SYLLABLES = [
+    consonant + vowel
+    for consonant in "bcdfghjklmnprstvw"
+    for vowel in ("a", "e", "i", "o", "u", "ea", "ou")
+]
 
 
 def sentences(count: int) -> list[str]:
@@ -30,7 +34,10 @@ def sentences(count: int) -> list[str]:
     draw = random.Random(0)
     words = ["".join(draw.choices(SYLLABLES, k=draw.randint(1, 4))) for _ in range(20_000)]
     weights = [1 / (k + 1) for k in range(len(words))]
-    return [" ".join(draw.choices(words, weights, k=draw.randint(5, 40))).capitalize() + "." for _ in range(count)]
+    return [
+        " ".join(draw.choices(words, weights, k=draw.randint(5, 40))).capitalize() + "."
+        for _ in range(count)
+    ]
 
 
 def generate(path: Path, size: int) -> None:
@@ -54,7 +61,11 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, float]:
     found: dict[str, float] = {"before": peak()}
     clock = time.perf_counter()
     shards = prepare(folder / "cache", [folder / "text.txt"], tokenizer, progress=False)
-    found |= {"tokens": shards.tokens, "rate": shards.tokens / (time.perf_counter() - clock), "tokenizing": peak()}
+    found |= {
+        "tokens": shards.tokens,
+        "rate": shards.tokens / (time.perf_counter() - clock),
+        "tokenizing": peak(),
+    }
     examples = Examples(Shards.open(folder / "cache"), tokenizer, max_length=args.length, seed=0)
     clock, seen = time.perf_counter(), 0
     for rows, _ in feed(examples, Position(), 32):
@@ -66,14 +77,26 @@ def measure(folder: Path, args: argparse.Namespace) -> dict[str, float]:
 
 def main() -> None:
     """Generate and measure each size, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", default="10,100,1000", help="sizes of the text, separated by commas")
-    parser.add_argument("--tokenizer", default="albert-torch/nano", help="spiece.model, a directory or a Hub name")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--megabytes", default="10,100,1000", help="sizes of the text, separated by commas"
+    )
+    parser.add_argument(
+        "--tokenizer", default="albert-torch/nano", help="spiece.model, a directory or a Hub name"
+    )
     parser.add_argument("--length", type=int, default=128, help="tokens of a full row")
     parser.add_argument(
-        "--row-tokens", type=int, default=20_000_000, help="how much is read back, over and over if need be"
+        "--row-tokens",
+        type=int,
+        default=20_000_000,
+        help="how much is read back, over and over if need be",
     )
-    parser.add_argument("--folder", help="where the texts go for the time (default: the system's temporary directory)")
+    parser.add_argument(
+        "--folder",
+        help="where the texts go for the time (default: the system's temporary directory)",
+    )
     parser.add_argument("--one", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -82,7 +105,9 @@ def main() -> None:
     print(
         f"{platform.machine()}, Python {platform.python_version()}, albert_torch {__version__}, rows of {args.length}\n"
     )
-    print("\n| text, MB | tokens | tokenized/s | memory before, MB | tokenizing adds | reading adds | read/s |")
+    print(
+        "\n| text, MB | tokens | tokenized/s | memory before, MB | tokenizing adds | reading adds | read/s |"
+    )
     print("|---|---|---|---|---|---|---|")
     environment = {**os.environ, "RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
     for size in map(float, args.megabytes.split(",")):
@@ -94,7 +119,9 @@ def main() -> None:
             if done.returncode:
                 sys.exit(done.stderr)
             found = json.loads(done.stdout.splitlines()[-1])
-            before, after, last = (found[name] / 1e6 for name in ("before", "tokenizing", "reading"))
+            before, after, last = (
+                found[name] / 1e6 for name in ("before", "tokenizing", "reading")
+            )
             print(f"| {size:g} | {found['tokens']:,} | {found['rate']:,.0f} | {before:.0f} | {after - before:.0f} "
                   f"| {last - after:.0f} | {found['row_rate']:,.0f} |", flush=True)  # fmt: skip
 

@@ -58,7 +58,9 @@ def drawn(length: int, count: int) -> list[Inputs]:
         half = size // 2
         ids = [draw.randrange(5, VOCAB) for _ in range(size)]
         ids[0], ids[half], ids[-1] = CLS, SEP, SEP
-        chosen = set(draw.sample([*range(1, half), *range(half + 1, size - 1)], max(1, round(0.15 * size))))
+        chosen = set(
+            draw.sample([*range(1, half), *range(half + 1, size - 1)], max(1, round(0.15 * size)))
+        )
         rows.append(
             {
                 "input_ids": [MASK if i in chosen else x for i, x in enumerate(ids)],
@@ -132,7 +134,9 @@ def making(args: argparse.Namespace, length: int) -> dict[str, float]:
     torch.set_num_threads(1)
     marks = [(time.perf_counter(), 0)]
     for rows in fed(args, length, max(1, args.batch_tokens // length)):
-        marks.append((time.perf_counter(), marks[-1][1] + int(collate(rows, 0)["attention_mask"].sum())))
+        marks.append(
+            (time.perf_counter(), marks[-1][1] + int(collate(rows, 0)["attention_mask"].sum()))
+        )
         if marks[-1][1] >= FEED_TOKENS:
             return speed(marks, 1)
     raise AssertionError("a feed does not end")
@@ -140,8 +144,19 @@ def making(args: argparse.Namespace, length: int) -> dict[str, float]:
 
 def one(args: argparse.Namespace, method: str, length: int) -> dict[str, float]:
     """A measurement in a process of its own."""
-    command = [sys.executable, __file__, *sys.argv[1:], "--cache", args.cache, "--one", method, str(length)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TQDM_DISABLE": "1"})
+    command = [
+        sys.executable,
+        __file__,
+        *sys.argv[1:],
+        "--cache",
+        args.cache,
+        "--one",
+        method,
+        str(length),
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "TQDM_DISABLE": "1"}
+    )
     if done.returncode:
         sys.exit(f"{method}, rows of {length}: {done.stderr[-2000:]}")
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
@@ -150,14 +165,24 @@ def one(args: argparse.Namespace, method: str, length: int) -> dict[str, float]:
 
 def table(length: int, results: dict[str, list[dict[str, float]]]) -> None:
     """Print the lines of one length, compared with the first method."""
-    rates = {name: statistics.median(run["tokens_per_second"] for run in runs) for name, runs in results.items()}
+    rates = {
+        name: statistics.median(run["tokens_per_second"] for run in runs)
+        for name, runs in results.items()
+    }
     peaks = {name: max(run["peak_bytes"] for run in runs) for name, runs in results.items()}
     first = next(iter(results))
     for name in results:
         print(f"| {length} | {name} | {rates[name]:.0f} | {rates[name] / rates[first]:.2f} | {peaks[name] / 2**20:.0f} "
               f"| {peaks[name] / peaks[first]:.2f} |")  # fmt: skip
-    losses = {name: runs[0]["first_loss"] for name, runs in results.items() if name != FEED and not METHODS[name][1]}
-    if any(not math.isclose(loss, next(iter(losses.values())), rel_tol=1e-4) for loss in losses.values()):
+    losses = {
+        name: runs[0]["first_loss"]
+        for name, runs in results.items()
+        if name != FEED and not METHODS[name][1]
+    }
+    if any(
+        not math.isclose(loss, next(iter(losses.values())), rel_tol=1e-4)
+        for loss in losses.values()
+    ):
         sys.exit(f"the methods do not compute the same, their first losses are {losses}")
 
 
@@ -168,7 +193,9 @@ def measure(args: argparse.Namespace) -> None:
         sys.exit(f"no method {', '.join(unknown)}; there are {', '.join(METHODS)}")
     methods += [FEED] if args.cache else []
     lengths = [int(length) for length in args.lengths.split(",")]
-    results: dict[int, dict[str, list[dict[str, float]]]] = {n: {name: [] for name in methods} for n in lengths}
+    results: dict[int, dict[str, list[dict[str, float]]]] = {
+        n: {name: [] for name in methods} for n in lengths
+    }
     for _ in range(args.repeats):
         for length in lengths:
             for name in methods:
@@ -176,17 +203,25 @@ def measure(args: argparse.Namespace) -> None:
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, {args.threads} threads, torch {torch.__version__}, "
           f"transformers {metadata.version('transformers')}, batches of {args.batch_tokens} tokens, padding counted, "
           f"{args.steps} updates after {args.skip}, median of {args.repeats}\n{shlex.join(sys.argv)}\n")  # fmt: skip
-    print("| rows of | method | tokens/s | to the first | peak memory, MiB | to the first |\n|---|---|---|---|---|---|")
+    print(
+        "| rows of | method | tokens/s | to the first | peak memory, MiB | to the first |\n|---|---|---|---|---|---|"
+    )
     for length in lengths:
         table(length, results[length])
     if args.json:
-        Path(args.json).write_text(json.dumps({"arguments": vars(args), "results": results}, indent=2) + "\n")
+        Path(args.json).write_text(
+            json.dumps({"arguments": vars(args), "results": results}, indent=2) + "\n"
+        )
 
 
 def main() -> None:
     """Read the options, prepare the corpus if there is one, and measure."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--lengths", default="128,512", help="tokens of a full row, separated by commas")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--lengths", default="128,512", help="tokens of a full row, separated by commas"
+    )
     parser.add_argument("--batch-tokens", type=int, default=2048, help="rows x length of an update")
     parser.add_argument("--steps", type=int, default=4, help="updates that are measured")
     parser.add_argument("--skip", type=int, default=1, help="updates before them")
@@ -194,9 +229,13 @@ def main() -> None:
     parser.add_argument("--methods", default="transformers float32,albert_torch float32",
                         help=f"separated by commas, of: {', '.join(METHODS)}")  # fmt: skip
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--corpus", help="texts to make rows of, prepared anew; measures the making of rows too")
+    parser.add_argument(
+        "--corpus", help="texts to make rows of, prepared anew; measures the making of rows too"
+    )
     parser.add_argument("--cache", default="", help="a prepared corpus in place of texts")
-    parser.add_argument("--tokenizer", help="of the corpus: spiece.model, a directory or a Hub name")
+    parser.add_argument(
+        "--tokenizer", help="of the corpus: spiece.model, a directory or a Hub name"
+    )
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -214,10 +253,17 @@ def main() -> None:
         if args.corpus and not args.cache:
             from albert_torch.pretraining.shards import prepare
 
-            started, tokenizer = time.perf_counter(), AlbertTokenizer.from_pretrained(args.tokenizer)
-            shards = prepare(Path(folder), [args.corpus], tokenizer, documents="file", units="sentences")
+            started, tokenizer = (
+                time.perf_counter(),
+                AlbertTokenizer.from_pretrained(args.tokenizer),
+            )
+            shards = prepare(
+                Path(folder), [args.corpus], tokenizer, documents="file", units="sentences"
+            )
             seconds = time.perf_counter() - started
-            print(f"corpus tokenized once: {shards.tokens} tokens in {seconds:.1f} s, {shards.tokens / seconds:.0f}/s")
+            print(
+                f"corpus tokenized once: {shards.tokens} tokens in {seconds:.1f} s, {shards.tokens / seconds:.0f}/s"
+            )
             args.cache = folder
         measure(args)
 

@@ -21,7 +21,9 @@ from albert_torch import AlbertForSequenceClassification, AlbertModel, AlbertTok
 from albert_torch.inference import Encoder, optimize
 
 Rows = Sequence[Sequence[int]]
-ASSETS = Path(os.environ.get("ALBERT_TORCH_ASSETS") or Path(__file__).parent.parent.parent / "shared")
+ASSETS = Path(
+    os.environ.get("ALBERT_TORCH_ASSETS") or Path(__file__).parent.parent.parent / "shared"
+)
 BATCH = 32  # rows in a batch of the systems that pad
 
 
@@ -59,9 +61,14 @@ def texts_of(name: str) -> Iterator[Any]:
     data = ASSETS / "data"
     if name == "sst2":
         with (data / "SST-2/dev.tsv").open(encoding="utf-8") as file:
-            yield from (row["sentence"] for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+            yield from (
+                row["sentence"]
+                for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+            )
     elif name == "xquad":
-        for article in json.loads((data / "XQuAD-en/xquad.en.json").read_text(encoding="utf-8"))["data"]:
+        for article in json.loads((data / "XQuAD-en/xquad.en.json").read_text(encoding="utf-8"))[
+            "data"
+        ]:
             for part in article["paragraphs"]:
                 yield from ((qa["question"], part["context"]) for qa in part["qas"])
     elif name == "gutenberg":
@@ -87,11 +94,22 @@ def rows_of(name: str, count: int, tokenizer: AlbertTokenizer | None) -> Rows:
 
 def useful_operations(rows: Rows, config: Any) -> float:
     """Multiplications and additions that logits of these rows need."""
-    h, f, e, layers = config.hidden_size, config.intermediate_size, config.embedding_size, config.num_hidden_layers
+    h, f, e, layers = (
+        config.hidden_size,
+        config.intermediate_size,
+        config.embedding_size,
+        config.num_hidden_layers,
+    )
     one, total = 2 * (h * h + 2 * h * f), 0  # past the attention, a token
     for row in rows:
         n = len(row)
-        total += 2 * n * e * h + (layers - 1) * n * (6 * h * h + one + 4 * n * h) + n * 6 * h * h + 4 * n * h + one
+        total += (
+            2 * n * e * h
+            + (layers - 1) * n * (6 * h * h + one + 4 * n * h)
+            + n * 6 * h * h
+            + 4 * n * h
+            + one
+        )
     return float(total)
 
 
@@ -105,7 +123,9 @@ class Models:
             self.theirs: Any = transformers.AlbertForSequenceClassification(config).eval()
         else:
             kind = transformers.AlbertForSequenceClassification
-            self.theirs = kind.from_pretrained(name_or_dir, attn_implementation="sdpa").float().eval()
+            self.theirs = (
+                kind.from_pretrained(name_or_dir, attn_implementation="sdpa").float().eval()
+            )
         with tempfile.TemporaryDirectory() as folder:
             self.theirs.save_pretrained(folder)
             self.ours: Any = AlbertForSequenceClassification.from_pretrained(folder)
@@ -144,13 +164,19 @@ def _ours(models: Models) -> list[System]:
     for dtype in (torch.float32, torch.bfloat16, torch.int8):
         fast = optimize(models.ours, dtype)
         name = f"albert_torch fast {str(dtype).removeprefix('torch.')}"
-        systems.append(System(name, lambda rows: [rows], lambda rows, fast=fast: fast.packed(rows).logits))
-        if dtype == torch.float32:  # what the last layer saves when only the first token of a row is read
+        systems.append(
+            System(name, lambda rows: [rows], lambda rows, fast=fast: fast.packed(rows).logits)
+        )
+        if (
+            dtype == torch.float32
+        ):  # what the last layer saves when only the first token of a row is read
             systems.append(
                 System(
                     f"{name}, every token",
                     lambda rows: [rows],
-                    lambda rows, fast=fast: fast.model.classifier(fast.packed(rows, head=False).pooler_output),
+                    lambda rows, fast=fast: fast.model.classifier(
+                        fast.packed(rows, head=False).pooler_output
+                    ),
                 )
             )
         if dtype == torch.int8:
@@ -189,14 +215,23 @@ def _onnxruntime(models: Models, folder: Path) -> list[System]:
         hidden_size=config.hidden_size,
         opt_level=1,
     ).save_model_to_file(fused)
-    quantize_dynamic(fused, quantized, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1})
+    quantize_dynamic(
+        fused, quantized, weight_type=QuantType.QInt8, extra_options={"DefaultTensorType": 1}
+    )
     systems = []
-    for name, path in (("ONNX Runtime float32, fused", fused), ("ONNX Runtime int8, dynamic", quantized)):
+    for name, path in (
+        ("ONNX Runtime float32, fused", fused),
+        ("ONNX Runtime int8, dynamic", quantized),
+    ):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         systems.append(
-            System(name, numpy_batches, lambda batch, session=session: torch.from_numpy(session.run(None, batch)[0]))
+            System(
+                name,
+                numpy_batches,
+                lambda batch, session=session: torch.from_numpy(session.run(None, batch)[0]),
+            )
         )
     return systems
 
@@ -235,13 +270,17 @@ def build(models: Models, wanted: Sequence[str]) -> tuple[list[System], dict[str
             "OpenVINO": lambda: _openvino(models, Path(folder)),
         }
         for family, make in makers.items():
-            if wanted and not any(name.startswith(family) or family.startswith(name) for name in wanted):
+            if wanted and not any(
+                name.startswith(family) or family.startswith(name) for name in wanted
+            ):
                 continue
             try:
                 systems += make()
             except ImportError as error:
                 missing[family] = f"not installed ({error}): pip install 'albert-torch[bench]'"
-    return [s for s in systems if not wanted or any(s.name.startswith(name) for name in wanted)], missing
+    return [
+        s for s in systems if not wanted or any(s.name.startswith(name) for name in wanted)
+    ], missing
 
 
 # ---- what speed costs ----
@@ -257,7 +296,10 @@ def hidden_states(models: Models, rows: Rows) -> dict[str, dict[str, float]]:
     for dtype in (torch.float32, torch.bfloat16, torch.int8):
         ours = optimize(models.ours.albert, dtype)(**batch).last_hidden_state[real].double()
         cosine = F.cosine_similarity(ours, exact, dim=-1).mean()
-        found[str(dtype)] = {"largest_difference": float((ours - exact).abs().max()), "mean_cosine": float(cosine)}
+        found[str(dtype)] = {
+            "largest_difference": float((ours - exact).abs().max()),
+            "mean_cosine": float(cosine),
+        }
     return found
 
 
@@ -266,24 +308,35 @@ def quality() -> dict[str, float]:
     folder = ASSETS / "assets/plbert"
     model = AlbertModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32)
     symbols = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
-    rows = [[symbols[c] for c in text if c in symbols] for text, _ in zip(texts_of("sst2"), range(32), strict=False)]
+    rows = [
+        [symbols[c] for c in text if c in symbols]
+        for text, _ in zip(texts_of("sst2"), range(32), strict=False)
+    ]
     batch = {name: value for name, value in pad(rows).items() if name != "token_type_ids"}
     real = batch["attention_mask"].bool()
     with torch.no_grad():
         exact = model(**batch, output_hidden_states=True).hidden_states
     ours = optimize(model, torch.int8)(**batch, output_hidden_states=True).hidden_states
-    cosines = [float(F.cosine_similarity(a[real], b[real], dim=-1).mean()) for a, b in zip(ours, exact, strict=True)]
+    cosines = [
+        float(F.cosine_similarity(a[real], b[real], dim=-1).mean())
+        for a, b in zip(ours, exact, strict=True)
+    ]
     return {"last_hidden_state": cosines[-1], "all_hidden_states": statistics.mean(cosines[1:])}
 
 
 def accuracy(folder: str) -> dict[str, float]:
     """SST-2 dev accuracy of a fine-tuned classifier, by dtype."""
     with (ASSETS / "data/SST-2/dev.tsv").open(encoding="utf-8") as file:
-        pairs = [(r["sentence"], int(r["label"])) for r in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)]
+        pairs = [
+            (r["sentence"], int(r["label"]))
+            for r in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
+        ]
     right: dict[str, float] = {}
     for dtype in (torch.float32, torch.bfloat16, torch.int8):
         encoder = Encoder.from_pretrained(folder, dtype=dtype)
         names = encoder.config.id2label or {0: "LABEL_0", 1: "LABEL_1"}
         best = [next(iter(labels)) for labels in encoder.classify([text for text, _ in pairs])]
-        right[str(dtype)] = statistics.mean(name == names[label] for name, (_, label) in zip(best, pairs, strict=True))
+        right[str(dtype)] = statistics.mean(
+            name == names[label] for name, (_, label) in zip(best, pairs, strict=True)
+        )
     return right

@@ -76,10 +76,17 @@ def theirs(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float
     from albert_torch.finetuning.finetune import load
 
     how = FinetuningConfig(
-        task="sst2", tokenizer=args.tokenizer, data=args.data, train=args.file, dev="none", max_length=128
+        task="sst2",
+        tokenizer=args.tokenizer,
+        data=args.data,
+        train=args.file,
+        dev="none",
+        max_length=128,
     )
     material = load(how)
-    config = transformers.AlbertConfig(vocab_size=len(material.task.tokenizer), embedding_size=128, **BASE)
+    config = transformers.AlbertConfig(
+        vocab_size=len(material.task.tokenizer), embedding_size=128, **BASE
+    )
     marks: list[tuple[float, int]] = []
     tokens = 0
 
@@ -110,20 +117,34 @@ def speed(marks: list[tuple[float, int]], skip: int) -> dict[str, float]:
     """From the time and the tokens at the end of each step."""
     (start, before), (end, after) = marks[skip - 1], marks[-1]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return {"tokens_per_second": (after - before) / (end - start), "peak_bytes": peak, "tokens": after - before}
+    return {
+        "tokens_per_second": (after - before) / (end - start),
+        "peak_bytes": peak,
+        "tokens": after - before,
+    }
 
 
 def main() -> None:
     """Measure each method in turn, `--repeats` times, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", required=True, help="the directory of SST-2's files")
-    parser.add_argument("--tokenizer", required=True, help="spiece.model, a directory or a Hub name")
-    parser.add_argument("--file", default="train.tsv", help="whose sentences to train on (default: train.tsv)")
+    parser.add_argument(
+        "--tokenizer", required=True, help="spiece.model, a directory or a Hub name"
+    )
+    parser.add_argument(
+        "--file", default="train.tsv", help="whose sentences to train on (default: train.tsv)"
+    )
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--steps", type=int, default=20, help="steps that are measured")
     parser.add_argument("--skip", type=int, default=3, help="steps before them")
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--methods", default=",".join((*THEIRS, *OURS)).replace(", ", "; "), help="separated by commas")
+    parser.add_argument(
+        "--methods",
+        default=",".join((*THEIRS, *OURS)).replace(", ", "; "),
+        help="separated by commas",
+    )
     parser.add_argument("--threads", type=int, default=0, help="0: torch's own choice")
     parser.add_argument("--json", metavar="FILE")
     parser.add_argument("--one", help=argparse.SUPPRESS)
@@ -139,21 +160,30 @@ def main() -> None:
     for _ in range(args.repeats):
         for name in methods:
             command = [sys.executable, __file__, *sys.argv[1:], "--one", name]
-            done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "TQDM_DISABLE": "1"})
+            done = subprocess.run(
+                command, capture_output=True, text=True, env={**os.environ, "TQDM_DISABLE": "1"}
+            )
             if done.returncode:
                 sys.exit(f"{name}: {done.stderr[-2000:]}")
             results[name].append(json.loads(done.stdout.splitlines()[-1]))
-    rate = {name: statistics.median(run["tokens_per_second"] for run in runs) for name, runs in results.items()}
+    rate = {
+        name: statistics.median(run["tokens_per_second"] for run in runs)
+        for name, runs in results.items()
+    }
     peak = {name: max(run["peak_bytes"] for run in runs) for name, runs in results.items()}
     first = methods[0]
     print(f"{platform.machine()}, {os.cpu_count()} CPUs, {torch.get_num_threads()} threads, torch {torch.__version__}, "
           f"{args.file}, batch {args.batch_size}, {args.steps} steps, median of {args.repeats}")  # fmt: skip
-    print("| method | tokens/s | to the first | peak memory, MiB | to the first |\n|---|---|---|---|---|")
+    print(
+        "| method | tokens/s | to the first | peak memory, MiB | to the first |\n|---|---|---|---|---|"
+    )
     for name in methods:
         print(f"| {name} | {rate[name]:.0f} | {rate[name] / rate[first]:.2f} | {peak[name] / 2**20:.0f} | "
               f"{peak[name] / peak[first]:.2f} |")  # fmt: skip
     if args.json:
-        Path(args.json).write_text(json.dumps({"arguments": vars(args), "results": results}, indent=2) + "\n")
+        Path(args.json).write_text(
+            json.dumps({"arguments": vars(args), "results": results}, indent=2) + "\n"
+        )
 
 
 if __name__ == "__main__":

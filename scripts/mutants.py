@@ -24,7 +24,11 @@ FAULTS = [
     ("packing", "x.new_zeros(", "x.new_ones("),
     ("model", "padding_idx=config.pad_token_id", "padding_idx=None"),
     ("model", "nn.LayerNorm(width, eps=config.layer_norm_eps)", "nn.LayerNorm(width)"),
-    ("model", "i * len(self.albert_layer_groups) // self", "i * len(self.albert_layer_groups) % self"),
+    (
+        "model",
+        "i * len(self.albert_layer_groups) // self",
+        "i * len(self.albert_layer_groups) % self",
+    ),
     ("model", "words + segments + positions", "words + positions"),
     ("model", "self.LayerNorm(x + self.output_dropout", "self.LayerNorm(self.output_dropout"),
     ("model", "self.full_layer_layer_norm(x + fed)", "self.attention.LayerNorm(x + fed)"),
@@ -45,14 +49,22 @@ FAULTS = [
     ("losses", "ignore_index: int = -100", "ignore_index: int = -1"),
     ("losses", "ignore_index=length)) / 2", "ignore_index=length)) / 1"),
     ("losses", "start.clamp(0, length)", "start.clamp(0, length - 1)"),
-    ("losses", "binary_cross_entropy_with_logits(logits, labels)", "binary_cross_entropy_with_logits(-logits, labels)"),
+    (
+        "losses",
+        "binary_cross_entropy_with_logits(logits, labels)",
+        "binary_cross_entropy_with_logits(-logits, labels)",
+    ),
     ("outputs", "if name in self)", "if True)"),
     ("config", "layer_norm_eps: float = 1e-12", "layer_norm_eps: float = 1e-5"),
     ("config", "setattr(self, name, copy.deepcopy(value))", "pass"),
     ("checkpoint", "weights_only=True", "weights_only=False"),
     ("checkpoint", "object_pairs_hook=unique", "object_pairs_hook=dict"),
     ("checkpoint", "torch.equal(tensor, moved[1])", "tensor.shape == moved[1].shape"),
-    ("checkpoint", "if part_of(name) in parts or part_of(name) in BACKBONE:", "if part_of(name) in BACKBONE:"),
+    (
+        "checkpoint",
+        "if part_of(name) in parts or part_of(name) in BACKBONE:",
+        "if part_of(name) in BACKBONE:",
+    ),
     ("checkpoint", '".weight", key)', '".bias", key)'),
     ("saving", "os.replace(path, folder / name)", "path.unlink()"),
     ("saving", "tensor = tensor.clone()", "pass"),
@@ -67,7 +79,11 @@ FAULTS = [
     ("tokenizer", "if not certain(e.ids) or", "if False and not certain(e.ids) or"),
     ("tokenizer", '"direction": self.truncation_side', '"direction": "right"'),
     ("training/loop", "(found[0] * self.world).backward()", "found[0].backward()"),
-    ("training/loop", "torch.manual_seed((recipe.seed * 1_000_003 + step)", "torch.manual_seed((recipe.seed)"),
+    (
+        "training/loop",
+        "torch.manual_seed((recipe.seed * 1_000_003 + step)",
+        "torch.manual_seed((recipe.seed)",
+    ),
     ("training/state", "os.replace(partial, path)", "path.write_bytes(partial.read_bytes()[:-1])"),
     ("training/state", "atexit.register(_leave)", "pass"),
     ("pretraining/corpus", "not match[1].islower() and not abbreviated", "not match[1].islower()"),
@@ -77,7 +93,11 @@ FAULTS = [
     ("pretraining/masking", '.replace(b"\\2\\0", b"\\2\\1")', ""),
     ("pretraining/examples", "a, b = (b, a) if label else (a, b)", "pass"),
     ("pretraining/feed", "batch[rank::world]", "batch"),
-    ("pretraining/lamb", 'if group["adapt"]:\n            update.mul_', "if True:\n            update.mul_"),
+    (
+        "pretraining/lamb",
+        'if group["adapt"]:\n            update.mul_',
+        "if True:\n            update.mul_",
+    ),
     ("pretraining/lamb", "weight / update, 1.0", "update / weight, 1.0"),
     ("pretraining/objective", "masked.pack(labels)", "masked.pack(labels).flip(0)"),
     ("pretraining/trainer", "started.position = tuple(position)", "pass"),
@@ -109,17 +129,29 @@ FAULTS = [
 
 def survivors(words: list[str]) -> int:
     """Try the faults; print a line for each; return the exit code."""
-    faults = [fault for fault in FAULTS if not words or any(word in " ".join(fault) for word in words)]
+    faults = [
+        fault for fault in FAULTS if not words or any(word in " ".join(fault) for word in words)
+    ]
     alive = 0
-    environment = {"ALBERT_TORCH_ASSETS": str(ROOT.parent / "shared"), **os.environ}  # the copy stands elsewhere
+    environment = {
+        "ALBERT_TORCH_ASSETS": str(ROOT.parent / "shared"),
+        **os.environ,
+    }  # the copy stands elsewhere
     for number, (module, old, new) in enumerate(faults, 1):
         with tempfile.TemporaryDirectory() as folder:
             tree = Path(folder) / "tree"
-            shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*", "__pycache__", "build", "*.egg-info"))
+            shutil.copytree(
+                ROOT,
+                tree,
+                ignore=shutil.ignore_patterns(".*", "__pycache__", "build", "*.egg-info"),
+            )
             path = tree / "albert_torch" / f"{module}.py"
             text = path.read_text()
             if text.count(old) != 1:
-                print(f"{module}.py holds {old!r} {text.count(old)} times, not once: mend the list", file=sys.stderr)
+                print(
+                    f"{module}.py holds {old!r} {text.count(old)} times, not once: mend the list",
+                    file=sys.stderr,
+                )
                 return 2
             path.write_text(text.replace(old, new))
             names = (module.replace("/", "_"), *CALLERS.get(module, ()))
@@ -127,11 +159,17 @@ def survivors(words: list[str]) -> int:
             tests = [name for name in tests if (tree / name).exists()]
             started = time.monotonic()
             command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-            killed = subprocess.run(command, cwd=tree, env=environment, capture_output=True).returncode == 1
+            killed = (
+                subprocess.run(command, cwd=tree, env=environment, capture_output=True).returncode
+                == 1
+            )
             seconds = time.monotonic() - started
         alive += not killed
         verdict = "killed  " if killed else "SURVIVED"
-        print(f"{verdict} {number:2}/{len(faults)} {seconds:5.1f} s  {module}.py: {old}  ->  {new}", flush=True)
+        print(
+            f"{verdict} {number:2}/{len(faults)} {seconds:5.1f} s  {module}.py: {old}  ->  {new}",
+            flush=True,
+        )
     print(f"{len(faults) - alive} of {len(faults)} faults killed")
     return 1 if alive else 0
 

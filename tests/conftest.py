@@ -11,8 +11,12 @@ from helpers.constants import ASSETS
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     reasons = {
         "assets": None if ASSETS.is_dir() else f"no assets in {ASSETS}: set $ALBERT_TORCH_ASSETS",
-        "network": None if os.environ.get("ALBERT_TORCH_NETWORK") else "needs the Hub: set $ALBERT_TORCH_NETWORK=1",
-        "slow": None if os.environ.get("ALBERT_TORCH_SLOW") else "takes minutes: set $ALBERT_TORCH_SLOW=1",
+        "network": None
+        if os.environ.get("ALBERT_TORCH_NETWORK")
+        else "needs the Hub: set $ALBERT_TORCH_NETWORK=1",
+        "slow": None
+        if os.environ.get("ALBERT_TORCH_SLOW")
+        else "takes minutes: set $ALBERT_TORCH_SLOW=1",
         "gpu": None if torch.cuda.is_available() else "needs a CUDA device",
     }
     for item in items:

@@ -20,4 +20,6 @@ def test_pad_is_the_inverse_and_zero_elsewhere() -> None:
     back = packing.pad(packing.pack(x))
     assert torch.equal(back, x * mask[..., None])
     (back * torch.arange(6.0).reshape(2, 3, 1)).sum().backward()
-    assert torch.equal(x.grad, (mask * torch.arange(6).reshape(2, 3)).unsqueeze(-1).expand(2, 3, 5).double())
+    assert torch.equal(
+        x.grad, (mask * torch.arange(6).reshape(2, 3)).unsqueeze(-1).expand(2, 3, 5).double()
+    )

@@ -72,7 +72,12 @@ def test_presets_are_the_files_and_the_published_sizes(preset: str) -> None:
     config = AlbertConfig.preset(f"albert/{preset}")
     path = ROOT / "configs" / "model" / f"{preset}.json"
     assert path.read_text() == config.to_json_string()
-    backbone = {"base": 11_683_584, "large": 17_683_968, "xlarge": 58_724_864, "xxlarge": 222_595_584}
+    backbone = {
+        "base": 11_683_584,
+        "large": 17_683_968,
+        "xlarge": 58_724_864,
+        "xxlarge": 222_595_584,
+    }
     import torch
 
     from albert_torch import AlbertModel
@@ -99,23 +104,47 @@ def test_presets_can_be_changed_and_misnamed() -> None:
         ({"num_hidden_layers": 12.0}, r"num_hidden_layers=12\.0 must be a whole number above 0"),
         ({"inner_group_num": True}, "inner_group_num=True must be a whole number above 0"),
         ({"hidden_dropout_prob": 1.5}, r"hidden_dropout_prob=1\.5 must be a number from 0 to 1"),
-        ({"classifier_dropout_prob": "x"}, "classifier_dropout_prob='x' must be a number from 0 to 1, or None"),
+        (
+            {"classifier_dropout_prob": "x"},
+            "classifier_dropout_prob='x' must be a number from 0 to 1, or None",
+        ),
         ({"layer_norm_eps": float("nan")}, "layer_norm_eps=nan must be a finite number, 0 or more"),
         ({"initializer_range": 10**400}, "initializer_range=1000.* must be a finite number"),
         ({"hidden_act": 3}, "hidden_act=3 must be the name of an activation"),
-        ({"problem_type": "ranking"}, "problem_type='ranking' must be None or one of regression, single"),
-        ({"architectures": "AlbertModel"}, "architectures='AlbertModel' must be a list of class names"),
+        (
+            {"problem_type": "ranking"},
+            "problem_type='ranking' must be None or one of regression, single",
+        ),
+        (
+            {"architectures": "AlbertModel"},
+            "architectures='AlbertModel' must be a list of class names",
+        ),
         ({"tie_word_embeddings": 1}, "tie_word_embeddings=1 must be true or false"),
         ({"chunk_size_feed_forward": -1}, "chunk_size_feed_forward=-1 must be a number of tokens"),
-        ({"eos_token_id": [1, "2"]}, r"eos_token_id=\[1, '2'\] must be a token id, a list of them, or None"),
-        ({"num_attention_heads": 5}, "hidden_size=24 is not a multiple of num_attention_heads=5: change one"),
-        ({"num_hidden_groups": 4}, "num_hidden_groups=4 does not divide num_hidden_layers=6: each group must"),
-        ({"pad_token_id": 61}, r"pad_token_id=61 is outside the vocabulary \(vocab_size=61\): give an id from 0 to 60"),
+        (
+            {"eos_token_id": [1, "2"]},
+            r"eos_token_id=\[1, '2'\] must be a token id, a list of them, or None",
+        ),
+        (
+            {"num_attention_heads": 5},
+            "hidden_size=24 is not a multiple of num_attention_heads=5: change one",
+        ),
+        (
+            {"num_hidden_groups": 4},
+            "num_hidden_groups=4 does not divide num_hidden_layers=6: each group must",
+        ),
+        (
+            {"pad_token_id": 61},
+            r"pad_token_id=61 is outside the vocabulary \(vocab_size=61\): give an id from 0 to 60",
+        ),
         ({"num_labels": 0}, "num_labels=0 must be a whole number from 1 to 1,000,000"),
         ({"num_labels": 10**9}, "num_labels=1000000000 must be a whole number from 1 to 1,000,000"),
         ({"id2label": {"a": "b"}}, "id2label={'a': 'b'} must map label numbers to names"),
         ({"id2label": {0: "a", 2: "b"}}, r"id2label has the numbers \[0, 2\], must be 0 to 1"),
-        ({"id2label": {0: "a", 1: "b"}, "num_labels": 3}, "num_labels=3, but id2label names 2 labels: give one"),
+        (
+            {"id2label": {0: "a", 1: "b"}, "num_labels": 3},
+            "num_labels=3, but id2label names 2 labels: give one",
+        ),
         ({"model_type": "bert"}, "model_type is 'bert', must be 'albert'"),
         ({"to_dict": 1}, "config key 'to_dict' is the name of a method"),
     ],
@@ -148,7 +177,12 @@ def test_no_file() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "hint"), [("dropout", "hidden_dropout_prob"), ("hidden_sizes", "hidden_size"), ("num_layers", "num_hidden")]
+    ("key", "hint"),
+    [
+        ("dropout", "hidden_dropout_prob"),
+        ("hidden_sizes", "hidden_size"),
+        ("num_layers", "num_hidden"),
+    ],
 )
 def test_a_misspelt_key_is_kept_and_warned_of_once(key: str, hint: str) -> None:
     """Kills: silence about a key that does nothing (`dropout=0.1` is common in the wild)."""
@@ -162,10 +196,16 @@ def test_a_misspelt_key_is_kept_and_warned_of_once(key: str, hint: str) -> None:
 
 def test_labels() -> None:
     """Kills: labels of the file that survive `num_labels`, JSON's string keys left as strings."""
-    file = {**SHARED, "id2label": {"0": "no", "1": "yes", "2": "?"}, "label2id": {"no": 0, "yes": 1, "?": 2}}
+    file = {
+        **SHARED,
+        "id2label": {"0": "no", "1": "yes", "2": "?"},
+        "label2id": {"no": 0, "yes": 1, "?": 2},
+    }
     assert AlbertConfig(**SHARED).num_labels == 2
     assert AlbertConfig.from_dict(file).id2label == {0: "no", 1: "yes", 2: "?"}
-    assert AlbertConfig.from_dict(file, num_labels=5).label2id == {f"LABEL_{i}": i for i in range(5)}
+    assert AlbertConfig.from_dict(file, num_labels=5).label2id == {
+        f"LABEL_{i}": i for i in range(5)
+    }
     assert AlbertConfig.from_dict(file, id2label={0: "a", 1: "b"}).label2id == {"a": 0, "b": 1}
     config = AlbertConfig(**SHARED)
     config.num_labels = 4

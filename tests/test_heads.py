@@ -13,8 +13,19 @@ import albert_torch
 from albert_torch import AlbertConfig
 from albert_torch.config import PRESETS
 
-GROUPS = [{**TINY, "num_hidden_groups": groups, "inner_group_num": inner} for groups in (1, 3) for inner in (1, 2)]
-LOGITS = ("logits", "prediction_logits", "sop_logits", "start_logits", "end_logits", "pooler_output")
+GROUPS = [
+    {**TINY, "num_hidden_groups": groups, "inner_group_num": inner}
+    for groups in (1, 3)
+    for inner in (1, 2)
+]
+LOGITS = (
+    "logits",
+    "prediction_logits",
+    "sop_logits",
+    "start_logits",
+    "end_logits",
+    "pooler_output",
+)
 
 
 @pytest.mark.parametrize("preset", PRESETS)
@@ -27,11 +38,15 @@ def test_state_dict_is_that_of_transformers(name: str, preset: str) -> None:
         ours = getattr(albert_torch, name)(config)
     want = [(key, value.shape) for key, value in theirs.state_dict().items()]
     assert [(key, value.shape) for key, value in ours.state_dict().items()] == want
-    assert [key for key, _ in ours.named_parameters()] == [key for key, _ in theirs.named_parameters()]
+    assert [key for key, _ in ours.named_parameters()] == [
+        key for key, _ in theirs.named_parameters()
+    ]
     assert not list(ours.buffers())
 
 
-@pytest.mark.parametrize("config", GROUPS, ids=lambda c: f"G{c['num_hidden_groups']}-inner{c['inner_group_num']}")
+@pytest.mark.parametrize(
+    "config", GROUPS, ids=lambda c: f"G{c['num_hidden_groups']}-inner{c['inner_group_num']}"
+)
 @pytest.mark.parametrize("attention", ["eager", "sdpa", "unpad"])
 @pytest.mark.parametrize("lengths", [(9, 5, 1), (7, 7, 7)], ids=["ragged", "full"])
 @pytest.mark.parametrize("name", HEADS)
@@ -46,19 +61,29 @@ def test_logits_loss_and_every_gradient_equal_transformers(
     real = inputs["attention_mask"]
     for field in LOGITS:
         if field in want:
-            by_token = attention == "unpad" and want[field].shape[:2] == real.shape and "sop" not in field
+            by_token = (
+                attention == "unpad" and want[field].shape[:2] == real.shape and "sop" not in field
+            )
             assert worst(got[field], want[field], real if by_token else None) < 1e-10, field
     if name == "AlbertForQuestionAnswering" and attention == "unpad":
         return  # the softmax runs over the padding too, which transformers gives other logits
     for output in (want, got):
-        loss = output.loss if name != "AlbertModel" else (output.last_hidden_state * real[..., None]).square().sum()
+        loss = (
+            output.loss
+            if name != "AlbertModel"
+            else (output.last_hidden_state * real[..., None]).square().sum()
+        )
         loss.backward()
     if name != "AlbertModel":
         assert worst(got.loss, want.loss) < 1e-10
-    for (key, mine), (_, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+    for (key, mine), (_, other) in zip(
+        ours.named_parameters(), theirs.named_parameters(), strict=True
+    ):
         assert (mine.grad is None) == (other.grad is None), key
         if mine.grad is not None:
-            assert worst(mine.grad, other.grad) < 1e-10 * max(1.0, float(other.grad.abs().max())), key
+            assert worst(mine.grad, other.grad) < 1e-10 * max(1.0, float(other.grad.abs().max())), (
+                key
+            )
 
 
 @pytest.mark.parametrize("name", HEADS[1:])
@@ -93,7 +118,9 @@ def test_twenty_steps_of_adamw_give_the_same_losses(name: str, unpad: bool) -> N
         (4, "multi_label_classification", torch.tensor([[0.0, 1.0, 1.0, 0.0]] * 3)),
     ],
 )
-def test_kinds_of_classification(num_labels: int, problem_type: str | None, labels: torch.Tensor) -> None:
+def test_kinds_of_classification(
+    num_labels: int, problem_type: str | None, labels: torch.Tensor
+) -> None:
     """Kills: a problem type that is guessed when it is given, or guessed wrongly."""
     config = {**SHARED, "num_labels": num_labels, "problem_type": problem_type}
     theirs, ours = pair("AlbertForSequenceClassification", config)
@@ -120,7 +147,11 @@ def test_outputs_have_the_fields_and_positions_of_transformers(name: str) -> Non
 @pytest.mark.parametrize("name", HEADS)
 def test_forward_takes_the_arguments_of_transformers(name: str) -> None:
     """Kills: an argument under another name or at another place (Trainer reads the signature)."""
-    want = [p for p in inspect.signature(getattr(transformers, name).forward).parameters if p != "kwargs"]
+    want = [
+        p
+        for p in inspect.signature(getattr(transformers, name).forward).parameters
+        if p != "kwargs"
+    ]
     got = list(inspect.signature(getattr(albert_torch, name).forward).parameters)
     assert got[: len(want)] == want
     own = ["keep"] if name == "AlbertModel" else []
@@ -132,7 +163,11 @@ def test_the_classifier_dropout_falls_back_to_the_hidden_one() -> None:
     config = AlbertConfig(**SHARED, classifier_dropout_prob=None, hidden_dropout_prob=0.25)
     assert albert_torch.AlbertForTokenClassification(config).dropout.p == 0.25
     config = AlbertConfig(**SHARED, classifier_dropout_prob=0.5, hidden_dropout_prob=0.25)
-    for name in ("AlbertForSequenceClassification", "AlbertForTokenClassification", "AlbertForMultipleChoice"):
+    for name in (
+        "AlbertForSequenceClassification",
+        "AlbertForTokenClassification",
+        "AlbertForMultipleChoice",
+    ):
         assert getattr(albert_torch, name)(config).dropout.p == 0.5
     assert albert_torch.AlbertForPreTraining(config).sop_classifier.dropout.p == 0.5
 
@@ -140,7 +175,11 @@ def test_the_classifier_dropout_falls_back_to_the_hidden_one() -> None:
 def test_the_classifier_dropout_fires() -> None:
     """Kills: a head that forgets its dropout in training."""
     config = AlbertConfig(**SHARED, classifier_dropout_prob=0.5)
-    for name in ("AlbertForSequenceClassification", "AlbertForTokenClassification", "AlbertForMultipleChoice"):
+    for name in (
+        "AlbertForSequenceClassification",
+        "AlbertForTokenClassification",
+        "AlbertForMultipleChoice",
+    ):
         model = getattr(albert_torch, name)(config).train()
         inputs = inputs_for(name, SHARED)
         assert worst(model(**inputs).logits, model(**inputs).logits) > 0, name
@@ -149,7 +188,10 @@ def test_the_classifier_dropout_fires() -> None:
 
 
 def test_question_answering_has_two_labels() -> None:
-    with pytest.raises(ValueError, match="num_labels=3: question answering has two, start and end; set num_labels=2"):
+    with pytest.raises(
+        ValueError,
+        match="num_labels=3: question answering has two, start and end; set num_labels=2",
+    ):
         albert_torch.AlbertForQuestionAnswering(AlbertConfig(**SHARED, num_labels=3))
 
 
@@ -165,4 +207,10 @@ def test_multiple_choice_takes_embeddings() -> None:
     theirs, ours = pair("AlbertForMultipleChoice", SHARED)
     inputs = inputs_for("AlbertForMultipleChoice", SHARED)
     embedded = ours.get_input_embeddings()(inputs.pop("input_ids"))
-    assert worst(ours(inputs_embeds=embedded, **inputs).loss, theirs(inputs_embeds=embedded, **inputs).loss) < 1e-10
+    assert (
+        worst(
+            ours(inputs_embeds=embedded, **inputs).loss,
+            theirs(inputs_embeds=embedded, **inputs).loss,
+        )
+        < 1e-10
+    )

@@ -14,7 +14,11 @@ from albert_torch import hub
 from albert_torch.hub import Source
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-FILES = {"config.json": b'{"a": 1}', "sub/config.json": b'{"a": 2}', "pytorch_model.bin": b"weights"}
+FILES = {
+    "config.json": b'{"a": 1}',
+    "sub/config.json": b'{"a": 2}',
+    "pytorch_model.bin": b"weights",
+}
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -101,7 +105,9 @@ def test_a_directory_wins_over_a_hub_name(tmp_path, monkeypatch, no_network):
     source = Source("albert/albert-base-v2", revision="main")
     assert source.get("config.json").read_text() == "{}"
     assert source.find("model.safetensors") is None
-    with pytest.raises(FileNotFoundError, match=r"albert/albert-base-v2 holds no model.safetensors; check"):
+    with pytest.raises(
+        FileNotFoundError, match=r"albert/albert-base-v2 holds no model.safetensors; check"
+    ):
         source.get("model.safetensors")
 
 
@@ -122,8 +128,12 @@ def test_the_home_directory_is_expanded(tmp_path, monkeypatch, no_network):
     assert Source("~/model").find("config.json") == tmp_path / "model" / "config.json"
 
 
-@pytest.mark.parametrize("name", ["./x", "../x", "/x/y", "a/b/c", "a\\b", "~/no/such", "", Path("a/b")])
-def test_a_path_that_is_no_directory_never_reaches_the_network(name, tmp_path, monkeypatch, no_network):
+@pytest.mark.parametrize(
+    "name", ["./x", "../x", "/x/y", "a/b/c", "a\\b", "~/no/such", "", Path("a/b")]
+)
+def test_a_path_that_is_no_directory_never_reaches_the_network(
+    name, tmp_path, monkeypatch, no_network
+):
     """Kills: a mistyped path that becomes a confusing Hub error, or a request that leaks it."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError, match=r"is no directory here; give a directory"):
@@ -137,7 +147,9 @@ def test_a_file_in_place_of_a_directory(tmp_path, no_network):
         Source(tmp_path / "model.safetensors").find("config.json")
 
 
-@pytest.mark.parametrize("filename", ["../secret", "a/../../secret", "/etc/passwd", "C:\\x", "a\\b"])
+@pytest.mark.parametrize(
+    "filename", ["../secret", "a/../../secret", "/etc/passwd", "C:\\x", "a\\b"]
+)
 def test_file_names_stay_inside(filename, tmp_path, no_network):
     """Kills: a shard index that reads any file of the machine."""
     with pytest.raises(ValueError, match="leads outside"):
@@ -166,17 +178,31 @@ def test_hub_subfolder_and_revision(asked, tmp_path):
 
 def test_a_missing_file_of_a_repository(asked, tmp_path):
     """Kills: an error for an optional file; an error for a needed one that does not say which."""
-    with pytest.raises(FileNotFoundError, match=r"^org/model holds no spiece.model; check the name"):
+    with pytest.raises(
+        FileNotFoundError, match=r"^org/model holds no spiece.model; check the name"
+    ):
         Source("org/model", cache_dir=tmp_path).get("spiece.model")
 
 
 @pytest.mark.parametrize(
     ("name", "revision", "message"),
     [
-        ("org/unknown", None, r"org/unknown is neither a directory here nor a model on the Hub.*token="),
-        ("org/gated", None, r"org/gated is gated: accept its conditions at http.*/org/gated, then log in"),
+        (
+            "org/unknown",
+            None,
+            r"org/unknown is neither a directory here nor a model on the Hub.*token=",
+        ),
+        (
+            "org/gated",
+            None,
+            r"org/gated is gated: accept its conditions at http.*/org/gated, then log in",
+        ),
         ("org/model", "v9", r"org/model has no revision 'v9'; give a branch, a tag"),
-        ("-bad-", None, r"'-bad-' is neither a directory here nor a possible Hub name \(owner/name\)"),
+        (
+            "-bad-",
+            None,
+            r"'-bad-' is neither a directory here nor a possible Hub name \(owner/name\)",
+        ),
         ("org/broken", None, r"config.json of org/broken"),
     ],
 )
@@ -195,9 +221,13 @@ def test_the_hub_cannot_be_reached(asked, tmp_path, monkeypatch):
     monkeypatch.setattr("time.sleep", lambda seconds: None)  # between the retries
     assert source.get("config.json").read_bytes() == FILES["config.json"]
     assert source.find("model.safetensors") is None, "the Hub said so before"
-    with pytest.raises(FileNotFoundError, match=r"pytorch_model.bin of org/model is not in the cache, and the"):
+    with pytest.raises(
+        FileNotFoundError, match=r"pytorch_model.bin of org/model is not in the cache, and the"
+    ):
         source.find("pytorch_model.bin")
-    with pytest.raises(FileNotFoundError, match=r"could not fetch config.json of org/model|cannot be reached"):
+    with pytest.raises(
+        FileNotFoundError, match=r"could not fetch config.json of org/model|cannot be reached"
+    ):
         Source("org/model", cache_dir=tmp_path, force_download=True).find("config.json")
 
 
@@ -211,12 +241,19 @@ def test_offline(how, asked, tmp_path, monkeypatch):
     source = Source("org/model", cache_dir=tmp_path, local_files_only=how == "argument")
     assert source.get("config.json").read_bytes() == FILES["config.json"]
     assert source.find("pytorch_model.bin") is None, "never asked for: the cache is all there is"
-    with pytest.raises(FileNotFoundError, match=r"the cache of org/model holds no pytorch_model.bin, and this"):
+    with pytest.raises(
+        FileNotFoundError, match=r"the cache of org/model holds no pytorch_model.bin, and this"
+    ):
         source.get("pytorch_model.bin")
-    with pytest.raises(FileNotFoundError, match=r"could not fetch config.json of org/model: .*force_download=True"):
+    with pytest.raises(
+        FileNotFoundError, match=r"could not fetch config.json of org/model: .*force_download=True"
+    ):
         replace(source, force_download=True).find("config.json")
     other = Source("org/other", cache_dir=tmp_path, local_files_only=how == "argument")
-    with pytest.raises(FileNotFoundError, match=rf"org/other is not in the cache {re.escape(str(tmp_path))}.*run once"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=rf"org/other is not in the cache {re.escape(str(tmp_path))}.*run once",
+    ):
         other.find("config.json")
     assert asked == []
 
@@ -229,5 +266,8 @@ def test_an_error_without_a_name_is_told_as_it_is(tmp_path, monkeypatch):
 
     monkeypatch.setattr(hub, "hf_hub_download", fails)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    with pytest.raises(FileNotFoundError, match=r"could not fetch config.json of org/model: OSError: .*No space left"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"could not fetch config.json of org/model: OSError: .*No space left",
+    ):
         Source("org/model", cache_dir=tmp_path).find("config.json")

@@ -17,7 +17,9 @@ def negative_log_likelihood(row: torch.Tensor, label: int) -> float:
 def test_cross_entropy_is_the_mean_over_the_labels_that_count() -> None:
     """Kills: a sum for a mean, an ignored label in the denominator, another ignored number."""
     want = (negative_log_likelihood(LOGITS[0], 2) + negative_log_likelihood(LOGITS[1], 0)) / 2
-    assert losses.cross_entropy(LOGITS, torch.tensor([2, 0])).item() == pytest.approx(want, abs=1e-12)
+    assert losses.cross_entropy(LOGITS, torch.tensor([2, 0])).item() == pytest.approx(
+        want, abs=1e-12
+    )
     alone = losses.cross_entropy(LOGITS, torch.tensor([-100, 0])).item()
     assert alone == pytest.approx(negative_log_likelihood(LOGITS[1], 0), abs=1e-12)
 
@@ -33,7 +35,9 @@ def test_cross_entropy_is_the_mean_over_the_labels_that_count() -> None:
 def test_single_label(labels: torch.Tensor, problem_type: str | None) -> None:
     """Kills: integer labels taken for several labels."""
     want = (negative_log_likelihood(LOGITS[0], 1) + negative_log_likelihood(LOGITS[1], 2)) / 2
-    assert losses.sequence_classification(LOGITS, labels, problem_type).item() == pytest.approx(want, abs=1e-12)
+    assert losses.sequence_classification(LOGITS, labels, problem_type).item() == pytest.approx(
+        want, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize("problem_type", [None, "multi_label_classification"])
@@ -62,8 +66,12 @@ def test_question_answering_halves_the_sum_and_ignores_what_is_outside() -> None
     start, end = torch.tensor([2, 0]), torch.tensor([[1], [7]])
     want = (negative_log_likelihood(LOGITS[0], 2) + negative_log_likelihood(LOGITS[1], 0)) / 2
     want = (want + negative_log_likelihood(LOGITS[0], 1)) / 2
-    assert losses.question_answering(LOGITS, LOGITS, start, end).item() == pytest.approx(want, abs=1e-12)
-    assert losses.question_answering(LOGITS, LOGITS, end, start).item() == pytest.approx(want, abs=1e-12)
+    assert losses.question_answering(LOGITS, LOGITS, start, end).item() == pytest.approx(
+        want, abs=1e-12
+    )
+    assert losses.question_answering(LOGITS, LOGITS, end, start).item() == pytest.approx(
+        want, abs=1e-12
+    )
 
 
 @pytest.mark.parametrize(

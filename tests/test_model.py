@@ -15,7 +15,11 @@ from torch import nn
 from albert_torch import AlbertConfig, AlbertModel
 from albert_torch.model import ACTIVATIONS
 
-GROUPS = [{**TINY, "num_hidden_groups": groups, "inner_group_num": inner} for groups in (1, 3) for inner in (1, 2)]
+GROUPS = [
+    {**TINY, "num_hidden_groups": groups, "inner_group_num": inner}
+    for groups in (1, 3)
+    for inner in (1, 2)
+]
 
 
 def run(model: nn.Module, inputs: dict[str, torch.Tensor], **options: Any) -> Any:
@@ -28,11 +32,15 @@ def states(output: Any, config: dict[str, Any]) -> Any:
     return output.hidden_states[:: config["inner_group_num"]]
 
 
-@pytest.mark.parametrize("config", GROUPS, ids=lambda c: f"G{c['num_hidden_groups']}-inner{c['inner_group_num']}")
+@pytest.mark.parametrize(
+    "config", GROUPS, ids=lambda c: f"G{c['num_hidden_groups']}-inner{c['inner_group_num']}"
+)
 @pytest.mark.parametrize("unpad", [False, True], ids=["padded", "unpad"])
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 @pytest.mark.parametrize("lengths", [(9, 5, 1), (7, 7)], ids=["ragged", "full"])
-def test_every_hidden_state_equals_transformers(config: Any, unpad: bool, attention: str, lengths: Any) -> None:
+def test_every_hidden_state_equals_transformers(
+    config: Any, unpad: bool, attention: str, lengths: Any
+) -> None:
     """Kills: eps 1e-5, a swapped residual, a group index off by one, an ignored inner layer, a mask turned round."""
     theirs, ours = pair("AlbertModel", config, attention=attention, unpad=unpad)
     inputs = batch(config, lengths)
@@ -48,7 +56,9 @@ def test_every_hidden_state_equals_transformers(config: Any, unpad: bool, attent
     assert worst(got.pooler_output, want.pooler_output) < 1e-10
 
 
-@pytest.mark.parametrize("config", GROUPS, ids=lambda c: f"G{c['num_hidden_groups']}-inner{c['inner_group_num']}")
+@pytest.mark.parametrize(
+    "config", GROUPS, ids=lambda c: f"G{c['num_hidden_groups']}-inner{c['inner_group_num']}"
+)
 @pytest.mark.parametrize("unpad", [False, True], ids=["padded", "unpad"])
 def test_attentions_equal_transformers(config: Any, unpad: bool) -> None:
     """Kills: scores scaled by H in place of D, probabilities of one run given for all, an empty tuple under sdpa."""
@@ -59,7 +69,9 @@ def test_attentions_equal_transformers(config: Any, unpad: bool) -> None:
     want = run(theirs, inputs, output_attentions=True)
     got = run(ours, inputs, output_attentions=True)
     assert len(got.attentions) == config["num_hidden_layers"] * config["inner_group_num"]
-    where = inputs["attention_mask"][:, None, :, None].expand_as(got.attentions[0]) if unpad else None
+    where = (
+        inputs["attention_mask"][:, None, :, None].expand_as(got.attentions[0]) if unpad else None
+    )
     for mine, other in zip(got.attentions, want.attentions, strict=True):
         assert worst(mine, other, where) < 1e-10
     assert run(ours, inputs).attentions is None
@@ -100,16 +112,30 @@ def test_masks_of_four_dimensions(attention: str) -> None:
     ids = batch(SHARED, (6, 6))["input_ids"]
     allowed = torch.rand(2, 1, 6, 6) < 0.6
     allowed |= torch.eye(6, dtype=torch.bool)
-    added = torch.zeros(2, 1, 6, 6, dtype=torch.float64).masked_fill(~allowed, torch.finfo(torch.float64).min)
+    added = torch.zeros(2, 1, 6, 6, dtype=torch.float64).masked_fill(
+        ~allowed, torch.finfo(torch.float64).min
+    )
     want = run(theirs, {"input_ids": ids, "attention_mask": added}).last_hidden_state
-    for mask in (allowed, allowed.long(), added, allowed.expand(2, TINY["num_attention_heads"], 6, 6)):
-        assert worst(run(ours, {"input_ids": ids, "attention_mask": mask}).last_hidden_state, want) < 1e-10
+    for mask in (
+        allowed,
+        allowed.long(),
+        added,
+        allowed.expand(2, TINY["num_attention_heads"], 6, 6),
+    ):
+        assert (
+            worst(run(ours, {"input_ids": ids, "attention_mask": mask}).last_hidden_state, want)
+            < 1e-10
+        )
     bias = torch.randn(2, 1, 6, 6, dtype=torch.float64)
     want = run(theirs, {"input_ids": ids, "attention_mask": bias}).last_hidden_state
-    assert worst(run(ours, {"input_ids": ids, "attention_mask": bias}).last_hidden_state, want) < 1e-10
+    assert (
+        worst(run(ours, {"input_ids": ids, "attention_mask": bias}).last_hidden_state, want) < 1e-10
+    )
 
 
-@pytest.mark.parametrize(("attention", "unpad"), [("eager", False), ("sdpa", False), ("sdpa", True)])
+@pytest.mark.parametrize(
+    ("attention", "unpad"), [("eager", False), ("sdpa", False), ("sdpa", True)]
+)
 def test_a_row_with_nothing_to_attend_to_is_finite(attention: str, unpad: bool) -> None:
     """Kills: a softmax over minus infinities."""
     theirs, ours = pair("AlbertModel", SHARED, attention=attention, unpad=unpad)
@@ -131,7 +157,9 @@ def test_chunks_of_the_feed_forward_change_nothing(chunk: int, unpad: bool) -> N
     want = run(ours, inputs).last_hidden_state
     ours.config.chunk_size_feed_forward = chunk
     calls = []
-    ours.encoder.albert_layer_groups[0].albert_layers[0].ffn.register_forward_hook(lambda *_: calls.append(1))
+    ours.encoder.albert_layer_groups[0].albert_layers[0].ffn.register_forward_hook(
+        lambda *_: calls.append(1)
+    )
     assert worst(run(ours, inputs).last_hidden_state, want) < 1e-12
     tokens = int(inputs["attention_mask"].sum()) if unpad else 9
     assert len(calls) == TINY["num_hidden_layers"] * -(-tokens // chunk)
@@ -156,25 +184,33 @@ def test_the_config_is_read_again_at_each_call() -> None:
     assert run(model, inputs, return_dict=True).attentions is not None
 
 
-def seen_by_the_feed_forward(model: nn.Module, inputs: dict[str, torch.Tensor], **options: Any) -> list[int]:
+def seen_by_the_feed_forward(
+    model: nn.Module, inputs: dict[str, torch.Tensor], **options: Any
+) -> list[int]:
     """The number of tokens in each run of the shared layer's feed-forward."""
     seen: list[int] = []
     albert: Any = getattr(model, "albert", model)
     layer = albert.encoder.albert_layer_groups[0].albert_layers[0]
-    hook = layer.ffn.register_forward_hook(lambda module, given, made: seen.append(made[..., 0].numel()))
+    hook = layer.ffn.register_forward_hook(
+        lambda module, given, made: seen.append(made[..., 0].numel())
+    )
     run(model, inputs, **options)
     hook.remove()
     return seen
 
 
-@pytest.mark.parametrize("config", GROUPS, ids=lambda c: f"G{c['num_hidden_groups']}-inner{c['inner_group_num']}")
+@pytest.mark.parametrize(
+    "config", GROUPS, ids=lambda c: f"G{c['num_hidden_groups']}-inner{c['inner_group_num']}"
+)
 @pytest.mark.parametrize("unpad", [False, True], ids=["padded", "unpad"])
 @pytest.mark.parametrize("checkpointing", [False, True], ids=["", "checkpointing"])
 def test_kept_tokens_are_those_of_the_whole(config: Any, unpad: bool, checkpointing: bool) -> None:
     """Kills: another layer cut than the last, tokens in another order, a pooler that reads zeros, a lost gradient."""
     theirs, ours = pair("AlbertModel", config, unpad=unpad)
     inputs = batch(config)
-    keep = torch.tensor([[0, 1, 1, 0, 0, 0, 0, 0, 1], [0, 0, 1, 0, 0, 0, 1, 0, 0], [0] * 9]).bool()  # one is padding
+    keep = torch.tensor(
+        [[0, 1, 1, 0, 0, 0, 0, 0, 1], [0, 0, 1, 0, 0, 0, 1, 0, 0], [0] * 9]
+    ).bool()  # one is padding
     if checkpointing:  # which only training does; there is no dropout
         ours.gradient_checkpointing_enable()
         ours.train()
@@ -183,7 +219,9 @@ def test_kept_tokens_are_those_of_the_whole(config: Any, unpad: bool, checkpoint
         output = model(**inputs, **options)
         kept = output.last_hidden_state[keep & inputs["attention_mask"].bool()]
         (kept.pow(2).sum() + output.pooler_output.sum()).backward()
-        found.append((kept, output.pooler_output, {name: p.grad for name, p in model.named_parameters()}))
+        found.append(
+            (kept, output.pooler_output, {name: p.grad for name, p in model.named_parameters()})
+        )
     (want, want_pooled, want_gradients), (got, got_pooled, gradients) = found
     assert worst(got, want) < 1e-10
     assert worst(got_pooled, want_pooled) < 1e-10
@@ -224,7 +262,12 @@ def test_keep_that_does_not_fit_is_refused() -> None:
 @pytest.mark.parametrize("unpad", [False, True])
 def test_gradient_checkpointing_gives_the_same_gradients(unpad: bool) -> None:
     """Kills: dropout drawn anew in the second pass, a run left out, a checkpoint for each stored layer only."""
-    config = {**SHARED, "hidden_dropout_prob": 0.3, "attention_probs_dropout_prob": 0.2, "ffn_dropout_prob": 0.1}
+    config = {
+        **SHARED,
+        "hidden_dropout_prob": 0.3,
+        "attention_probs_dropout_prob": 0.2,
+        "ffn_dropout_prob": 0.1,
+    }
     plain = AlbertModel(AlbertConfig(**config), unpad=unpad).double().train()
     saving = copy.deepcopy(plain)
     saving.gradient_checkpointing_enable()
@@ -234,7 +277,11 @@ def test_gradient_checkpointing_gives_the_same_gradients(unpad: bool) -> None:
     for model in (plain, saving):
         torch.manual_seed(1)
         output = model(**inputs, output_hidden_states=True, output_attentions=True)
-        (output.pooler_output.sum() + output.hidden_states[2].sum() + output.attentions[1].square().sum()).backward()
+        (
+            output.pooler_output.sum()
+            + output.hidden_states[2].sum()
+            + output.attentions[1].square().sum()
+        ).backward()
     assert len(runs) == 2 * config["num_hidden_layers"]
     assert len(output.attentions) == config["num_hidden_layers"]
     for mine, other in zip(saving.parameters(), plain.parameters(), strict=True):
@@ -246,13 +293,19 @@ def test_gradient_checkpointing_gives_the_same_gradients(unpad: bool) -> None:
 
 def test_every_dropout_fires_as_often_as_it_should() -> None:
     """Kills: a dropout declared and never called, or called in eval mode (transformers never calls the last)."""
-    rates = {"hidden_dropout_prob": 0.11, "attention_probs_dropout_prob": 0.22, "ffn_dropout_prob": 0.33}
+    rates = {
+        "hidden_dropout_prob": 0.11,
+        "attention_probs_dropout_prob": 0.22,
+        "ffn_dropout_prob": 0.33,
+    }
     model = AlbertModel(AlbertConfig(**SHARED, **rates), attn_implementation="eager").train()
     counts: dict[str, int] = {}
     for name, module in model.named_modules():
         if isinstance(module, nn.Dropout):
             module.register_forward_hook(
-                lambda *_, name=name: counts.__setitem__(name.split(".")[-1], counts.get(name.split(".")[-1], 0) + 1)
+                lambda *_, name=name: counts.__setitem__(
+                    name.split(".")[-1], counts.get(name.split(".")[-1], 0) + 1
+                )
             )
     inputs = batch(SHARED)
     first = model(**inputs).last_hidden_state
@@ -272,7 +325,9 @@ def test_attention_dropout_fires_in_training_alone(attention: str) -> None:
     assert worst(model(**inputs).last_hidden_state, model(**inputs).last_hidden_state) == 0
 
 
-@pytest.mark.parametrize(("attention", "function"), [("sdpa", "scaled_dot_product_attention"), ("eager", "softmax")])
+@pytest.mark.parametrize(
+    ("attention", "function"), [("sdpa", "scaled_dot_product_attention"), ("eager", "softmax")]
+)
 def test_the_named_backend_is_the_one_that_runs(attention: str, function: str) -> None:
     """Kills: a backend switch that does nothing."""
     model = AlbertModel(AlbertConfig(**SHARED), attn_implementation=attention).eval()
@@ -281,7 +336,9 @@ def test_the_named_backend_is_the_one_that_runs(attention: str, function: str) -
     names = {event.key for event in profile.key_averages()}
     assert ("aten::scaled_dot_product_attention" in names) == (attention == "sdpa")
     assert any(function in name for name in names)
-    with pytest.raises(ValueError, match=r"attn_implementation='flash' is not known; use one of eager, sdpa"):
+    with pytest.raises(
+        ValueError, match=r"attn_implementation='flash' is not known; use one of eager, sdpa"
+    ):
         model.set_attn_implementation("flash")
 
 
@@ -289,21 +346,48 @@ def test_the_named_backend_is_the_one_that_runs(attention: str, function: str) -
     ("inputs", "message"),
     [
         ({}, "exactly one of input_ids and inputs_embeds"),
-        ({"input_ids": [[1]], "inputs_embeds": [[[1.0] * 10]]}, "exactly one of input_ids and inputs_embeds"),
+        (
+            {"input_ids": [[1]], "inputs_embeds": [[[1.0] * 10]]},
+            "exactly one of input_ids and inputs_embeds",
+        ),
         ({"input_ids": [1, 2, 3]}, r"input_ids is \(3,\), must be \(B, T\).*input_ids\[None\]"),
         ({"input_ids": [[[1, 2]]]}, r"input_ids is \(1, 1, 2\), must be \(B, T\)"),
         ({"input_ids": [[1.0, 2.0]]}, r"input_ids is torch.float32, must be torch.long"),
         ({"input_ids": [[True, False]]}, r"input_ids is torch.bool, must be torch.long"),
         ({"input_ids": [[3, 61]]}, r"input_ids go from 3 to 61, must be 0 to 60"),
         ({"input_ids": [[3, -1]]}, r"input_ids go from -1 to 3, must be 0 to 60"),
-        ({"input_ids": [[3] * 21]}, r"rows have 21 tokens, the model 20 positions: truncate to max_length=20"),
-        ({"input_ids": [[3, 4]], "position_ids": [[0, 20]]}, r"position_ids go from 0 to 20, must be 0 to 19"),
-        ({"input_ids": [[3, 4]], "position_ids": [[0, 1, 2]]}, r"position_ids is \(1, 3\), must be \(1, 2\)"),
-        ({"input_ids": [[3, 4]], "token_type_ids": [[0, 3]]}, r"token_type_ids go from 0 to 3, must be 0 to 2"),
-        ({"input_ids": [[3, 4]], "token_type_ids": [0, 1]}, r"token_type_ids is \(2,\), must be \(1, 2\)"),
-        ({"input_ids": [[3, 4]], "attention_mask": [[1, 1, 1]]}, r"attention_mask is \(1, 3\), must be \(1, 2\)"),
-        ({"input_ids": [[3, 4]], "attention_mask": [[[1, 1]]]}, r"attention_mask is \(1, 1, 2\), must be \(1, 2\)"),
-        ({"inputs_embeds": [[[0.0] * 24]]}, r"inputs_embeds has width 24, must be embedding_size=10"),
+        (
+            {"input_ids": [[3] * 21]},
+            r"rows have 21 tokens, the model 20 positions: truncate to max_length=20",
+        ),
+        (
+            {"input_ids": [[3, 4]], "position_ids": [[0, 20]]},
+            r"position_ids go from 0 to 20, must be 0 to 19",
+        ),
+        (
+            {"input_ids": [[3, 4]], "position_ids": [[0, 1, 2]]},
+            r"position_ids is \(1, 3\), must be \(1, 2\)",
+        ),
+        (
+            {"input_ids": [[3, 4]], "token_type_ids": [[0, 3]]},
+            r"token_type_ids go from 0 to 3, must be 0 to 2",
+        ),
+        (
+            {"input_ids": [[3, 4]], "token_type_ids": [0, 1]},
+            r"token_type_ids is \(2,\), must be \(1, 2\)",
+        ),
+        (
+            {"input_ids": [[3, 4]], "attention_mask": [[1, 1, 1]]},
+            r"attention_mask is \(1, 3\), must be \(1, 2\)",
+        ),
+        (
+            {"input_ids": [[3, 4]], "attention_mask": [[[1, 1]]]},
+            r"attention_mask is \(1, 1, 2\), must be \(1, 2\)",
+        ),
+        (
+            {"inputs_embeds": [[[0.0] * 24]]},
+            r"inputs_embeds has width 24, must be embedding_size=10",
+        ),
         ({"inputs_embeds": [[0.0] * 10]}, r"inputs_embeds is \(1, 10\), must be \(B, T, E\)"),
     ],
 )
@@ -317,13 +401,18 @@ def test_bad_inputs_say_what_to_do(inputs: dict[str, Any], message: str) -> None
 @pytest.mark.parametrize("shape", [(0, 5), (2, 0), (0, 0)])
 def test_an_empty_batch_or_row_is_refused(shape: tuple[int, int]) -> None:
     model = AlbertModel(AlbertConfig(**TINY)).eval()
-    with pytest.raises(ValueError, match=r"input_ids is \(\d, \d\): give at least one row and one token"):
+    with pytest.raises(
+        ValueError, match=r"input_ids is \(\d, \d\): give at least one row and one token"
+    ):
         run(model, {"input_ids": torch.zeros(shape, dtype=torch.long)})
 
 
 def test_unpad_wants_a_mask_of_rows() -> None:
     model = AlbertModel(AlbertConfig(**TINY), unpad=True).eval()
-    inputs = {"input_ids": torch.ones(1, 3, dtype=torch.long), "attention_mask": torch.ones(1, 1, 3, 3)}
+    inputs = {
+        "input_ids": torch.ones(1, 3, dtype=torch.long),
+        "attention_mask": torch.ones(1, 1, 3, 3),
+    }
     with pytest.raises(ValueError, match=r"unpad=True needs a \(B, T\) attention_mask"):
         run(model, inputs)
 
@@ -362,7 +451,10 @@ def test_the_base_shape_in_float32_stays_within_two_in_a_hundred_thousand() -> N
     for mine, other in zip(got.hidden_states, want.hidden_states, strict=True):
         assert worst(mine, other) < 2e-5
     ours.unpad = True
-    assert worst(run(ours, inputs).last_hidden_state, want.last_hidden_state, inputs["attention_mask"]) < 2e-5
+    assert (
+        worst(run(ours, inputs).last_hidden_state, want.last_hidden_state, inputs["attention_mask"])
+        < 2e-5
+    )
 
 
 @pytest.mark.assets
@@ -372,7 +464,9 @@ def test_a_trained_checkpoint_equals_transformers(assets: Path) -> None:
     theirs = transformers.AlbertModel.from_pretrained(folder, add_pooling_layer=False).eval()
     ours = AlbertModel.from_pretrained(folder, add_pooling_layer=False)
     symbols = json.loads((folder / "vocab.json").read_text())
-    speech = "ðə kwˈɪk bɹˈaʊn fˈɑːks dʒˈʌmps ˌoʊvɚ ðə lˈeɪzi dˈɑːɡ, ænd ðɛn ɪt slˈiːps bᵻnˈiːθ ðɪ ˈoʊk. "
+    speech = (
+        "ðə kwˈɪk bɹˈaʊn fˈɑːks dʒˈʌmps ˌoʊvɚ ðə lˈeɪzi dˈɑːɡ, ænd ðɛn ɪt slˈiːps bᵻnˈiːθ ðɪ ˈoʊk. "
+    )
     text = [symbols[symbol] for symbol in speech * 6 if symbol in symbols]
     assert len(text) > 480
     for length in (
@@ -417,5 +511,7 @@ def test_the_published_numbers_of_base_v2() -> None:
     ids = torch.tensor([[0, 345, 232, 328, 740, 140, 1695, 69, 6078, 1588, 2]])
     mask = torch.tensor([[0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]])
     got = run(model, {"input_ids": ids, "attention_mask": mask}).last_hidden_state[0, 1:4, 1:4]
-    want = torch.tensor([[-0.6513, 1.5035, -0.2766], [-0.6515, 1.5046, -0.2780], [-0.6512, 1.5049, -0.2784]])
+    want = torch.tensor(
+        [[-0.6513, 1.5035, -0.2766], [-0.6515, 1.5046, -0.2780], [-0.6512, 1.5049, -0.2784]]
+    )
     assert worst(got, want) < 1e-4

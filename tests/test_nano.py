@@ -31,10 +31,15 @@ def test_it_is_found_by_its_name_and_is_small(monkeypatch: pytest.MonkeyPatch) -
 
 def test_it_equals_transformers() -> None:
     """Kills: a packaged file that transformers reads otherwise."""
-    found = parity.check(Source(NANO), heads=["PreTraining"], dtypes=["float64"], backends=["sdpa", "unpad"])
+    found = parity.check(
+        Source(NANO), heads=["PreTraining"], dtypes=["float64"], backends=["sdpa", "unpad"]
+    )
     assert found.equal
     theirs = transformers.AutoTokenizer.from_pretrained(Source(NANO).directory)
-    assert AlbertTokenizer.from_pretrained(NANO)(list(TEXTS))["input_ids"] == theirs(list(TEXTS))["input_ids"]
+    assert (
+        AlbertTokenizer.from_pretrained(NANO)(list(TEXTS))["input_ids"]
+        == theirs(list(TEXTS))["input_ids"]
+    )
 
 
 def test_it_is_trained() -> None:
@@ -67,6 +72,9 @@ def test_fill_mask_needs_no_model_and_no_network(capsys: pytest.CaptureFixture[s
 def test_the_card_tells_the_truth_about_the_shape() -> None:
     """Kills: a card that was written for another model."""
     folder = Path(ROOT / "albert_torch" / "nano")
-    config, card = albert_torch.AlbertConfig.from_pretrained(folder), (folder / "README.md").read_text()
+    config, card = (
+        albert_torch.AlbertConfig.from_pretrained(folder),
+        (folder / "README.md").read_text(),
+    )
     assert f"{config.num_hidden_layers} runs of one layer, hidden {config.hidden_size}" in card
     assert f"{config.vocab_size:,} pieces" in card

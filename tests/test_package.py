@@ -25,10 +25,29 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     hidden = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, folder / "tree", ignore=hidden)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", str(folder)]
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(folder),
+    ]
     subprocess.run([*build, str(folder / "tree")], check=True)
     (wheel,) = folder.glob("albert_torch-*.whl")
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder / "site")]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(folder / "site"),
+    ]
     subprocess.run([*install, str(wheel)], check=True)
     return folder
 
@@ -47,14 +66,27 @@ def test_the_wheel_holds_the_package_and_nothing_else(installed: Path) -> None:
 def test_the_installed_command_runs(installed: Path, tmp_path: Path) -> None:
     """Kills: an entry point that names nothing, a package that works in its own tree alone."""
     environment = {**os.environ, "PYTHONPATH": str(installed / "site")}
-    for command in ([sys.executable, "-m", "albert_torch"], [str(installed / "site" / "bin" / "albert-torch")]):
+    for command in (
+        [sys.executable, "-m", "albert_torch"],
+        [str(installed / "site" / "bin" / "albert-torch")],
+    ):
         result = subprocess.run(
-            [*command, "--version"], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+            [*command, "--version"],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert albert_torch.__version__ in result.stdout
     code = "import albert_torch; print(albert_torch.__file__)"
     where = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert str(installed) in where.stdout
 
@@ -77,7 +109,9 @@ def test_the_readmes_pretraining_runs(tmp_path: Path, monkeypatch: pytest.Monkey
     shutil.copytree(ROOT / "configs", tmp_path / "configs")
     monkeypatch.chdir(tmp_path)
     for command in block[1].strip().splitlines():
-        smaller = command.replace("6000", "500").replace("--steps 200 --warmup-steps 20", "--steps 3 --warmup-steps 1")
+        smaller = command.replace("6000", "500").replace(
+            "--steps 200 --warmup-steps 20", "--steps 3 --warmup-steps 1"
+        )
         arguments = shlex.split(smaller)[1:]
         if arguments[0] == "parity":
             arguments += ["--head", "PreTraining", "--dtype", "float64", "--backend", "unpad"]
@@ -86,7 +120,9 @@ def test_the_readmes_pretraining_runs(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_the_readme_names_files_that_exist() -> None:
     """Kills: a command or a link of the README that leads nowhere."""
-    for name in re.findall(r"\]\((?!http)([^)#]+)\)|`((?:scripts|configs|tests)/[\w./-]+)`", README):
+    for name in re.findall(
+        r"\]\((?!http)([^)#]+)\)|`((?:scripts|configs|tests)/[\w./-]+)`", README
+    ):
         assert (ROOT / (name[0] or name[1])).exists(), name
 
 
@@ -95,5 +131,11 @@ def test_the_text_names_no_machine() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True)
     for name in tracked.stdout.splitlines():
         path = ROOT / name
-        if path.suffix in (".py", ".md", ".toml", ".txt", "") and path.is_file() and path != Path(__file__):
-            assert not re.search(r"/(work|root|home|Users)/\w", path.read_text(errors="ignore")), name
+        if (
+            path.suffix in (".py", ".md", ".toml", ".txt", "")
+            and path.is_file()
+            and path != Path(__file__)
+        ):
+            assert not re.search(r"/(work|root|home|Users)/\w", path.read_text(errors="ignore")), (
+                name
+            )

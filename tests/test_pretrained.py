@@ -24,7 +24,12 @@ from albert_torch import (
 LABELS = {"AlbertForMultipleChoice": 1, "AlbertForPreTraining": 2, "AlbertForQuestionAnswering": 2}
 CLASSES = ["AlbertModel", "AlbertForPreTraining", "AlbertForMaskedLM", "AlbertForSequenceClassification",
            "AlbertForTokenClassification", "AlbertForQuestionAnswering", "AlbertForMultipleChoice"]  # fmt: skip
-EMPTY = {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set(), "error_msgs": []}
+EMPTY = {
+    "missing_keys": set(),
+    "unexpected_keys": set(),
+    "mismatched_keys": set(),
+    "error_msgs": [],
+}
 
 
 def drawn(model):
@@ -58,18 +63,28 @@ def test_round_trips_with_transformers(name, config, tied, tmp_path):
     config = {**config, "tie_word_embeddings": tied, "num_labels": LABELS.get(name, 5)}
     theirs = drawn(getattr(transformers, name)(transformers.AlbertConfig(**config)))
     theirs.save_pretrained(tmp_path / "theirs")
-    ours, info = getattr(albert_torch, name).from_pretrained(tmp_path / "theirs", output_loading_info=True)
+    ours, info = getattr(albert_torch, name).from_pretrained(
+        tmp_path / "theirs", output_loading_info=True
+    )
     assert info == EMPTY
     assert same(ours, theirs)
     assert not ours.training
     assert all(parameter.requires_grad for parameter in ours.parameters())
     drawn(ours).save_pretrained(tmp_path / "ours", max_shard_size="20KB")
-    again, info = getattr(transformers, name).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    again, info = getattr(transformers, name).from_pretrained(
+        tmp_path / "ours", output_loading_info=True
+    )
     assert not any(info.values())
     assert same(again, ours)
-    assert type(transformers.AutoConfig.from_pretrained(tmp_path / "ours")).__name__ == "AlbertConfig"
+    assert (
+        type(transformers.AutoConfig.from_pretrained(tmp_path / "ours")).__name__ == "AlbertConfig"
+    )
     config = json.loads((tmp_path / "ours" / "config.json").read_text())
-    assert (config["architectures"], config["dtype"], config["model_type"]) == ([name], "float32", "albert")
+    assert (config["architectures"], config["dtype"], config["model_type"]) == (
+        [name],
+        "float32",
+        "albert",
+    )
 
 
 @pytest.mark.parametrize("name", CLASSES)
@@ -80,7 +95,11 @@ def test_every_class_loads_a_pretraining_checkpoint(name, saved, caplog):
     assert info["missing_keys"] == set(reference["missing_keys"])
     assert info["unexpected_keys"] == set(reference["unexpected_keys"])
     state, expected = ours.state_dict(), theirs.state_dict()
-    assert all(torch.equal(state[key], expected[key]) for key in expected if key not in info["missing_keys"])
+    assert all(
+        torch.equal(state[key], expected[key])
+        for key in expected
+        if key not in info["missing_keys"]
+    )
     warned = [record for record in caplog.records if record.name.startswith("albert_torch")]
     assert len(warned) == bool(info["missing_keys"])
 
@@ -92,7 +111,9 @@ def test_dtype(saved, tmp_path):
     """Kills: a dtype that is not kept, "auto" for float32, a file of mixed dtypes that stays mixed or loses digits."""
     assert AlbertModel.from_pretrained(saved).dtype == torch.float32
     for given in (torch.bfloat16, "bfloat16", "torch.bfloat16"):
-        assert {p.dtype for p in AlbertModel.from_pretrained(saved, dtype=given).parameters()} == {torch.bfloat16}
+        assert {p.dtype for p in AlbertModel.from_pretrained(saved, dtype=given).parameters()} == {
+            torch.bfloat16
+        }
     assert AlbertModel.from_pretrained(saved, torch_dtype="float16").dtype == torch.float16
     half = AlbertModel.from_pretrained(saved).half()
     half.save_pretrained(tmp_path / "half")
@@ -101,7 +122,9 @@ def test_dtype(saved, tmp_path):
         assert AlbertModel.from_pretrained(tmp_path / "half", dtype=given).dtype == torch.float16
     half.pooler.bfloat16()
     half.save_pretrained(tmp_path / "half")
-    assert {p.dtype for p in AlbertModel.from_pretrained(tmp_path / "half").parameters()} == {torch.float32}
+    assert {p.dtype for p in AlbertModel.from_pretrained(tmp_path / "half").parameters()} == {
+        torch.float32
+    }
     classifier = AlbertForSequenceClassification.from_pretrained(saved, dtype="bfloat16")
     assert classifier.classifier.weight.dtype == torch.bfloat16, "a drawn head too"
     for wrong in ("float31", "int8", torch.int64, "nn"):
@@ -112,10 +135,19 @@ def test_dtype(saved, tmp_path):
 def test_arguments_of_the_class_and_keys_of_the_config(saved):
     """Kills: an override that is dropped, or given to the wrong one of the two."""
     model = AlbertModel.from_pretrained(
-        saved, add_pooling_layer=False, num_hidden_layers=3, attn_implementation="eager", unpad=True, device="cpu"
+        saved,
+        add_pooling_layer=False,
+        num_hidden_layers=3,
+        attn_implementation="eager",
+        unpad=True,
+        device="cpu",
     )
     assert model.pooler is None
-    assert (model.config.num_hidden_layers, model.attn_implementation, model.unpad) == (3, "eager", True)
+    assert (model.config.num_hidden_layers, model.attn_implementation, model.unpad) == (
+        3,
+        "eager",
+        True,
+    )
     assert model.name_or_path == str(saved)
     model = AlbertForSequenceClassification.from_pretrained(saved, num_labels=7)
     assert model.classifier.out_features == 7
@@ -126,7 +158,11 @@ def test_a_config_of_ones_own(saved):
     config = AlbertConfig(**SHARED, hidden_dropout_prob=0.5, own_key=1)
     (saved / "config.json").unlink()
     model = AlbertModel.from_pretrained(saved, config=config, num_hidden_layers=3)
-    assert (model.config.num_hidden_layers, model.config.hidden_dropout_prob, model.config.own_key) == (3, 0.5, 1)
+    assert (
+        model.config.num_hidden_layers,
+        model.config.hidden_dropout_prob,
+        model.config.own_key,
+    ) == (3, 0.5, 1)
     assert config.num_hidden_layers == SHARED["num_hidden_layers"]
     assert AlbertModel.from_pretrained(saved, config=config).config is not config
     with pytest.raises(FileNotFoundError, match=r"holds no config.json"):
@@ -136,7 +172,10 @@ def test_a_config_of_ones_own(saved):
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("num_label", r"AlbertModel.from_pretrained\(\) got 'num_label': did you mean 'num_labels'\?"),
+        (
+            "num_label",
+            r"AlbertModel.from_pretrained\(\) got 'num_label': did you mean 'num_labels'\?",
+        ),
         ("add_pooling_layers", "did you mean 'add_pooling_layer'"),
         ("trust_remote_code", "no argument of from_pretrained, no key of AlbertConfig"),
     ],
@@ -177,7 +216,10 @@ def test_a_config_that_does_not_fit(change, message, saved):
 
 def test_the_constructor_takes_a_config_only():
     """Kills: AlbertModel("albert/albert-base-v2") that fails far away."""
-    with pytest.raises(TypeError, match=r"AlbertModel takes an AlbertConfig, not a str; .*AlbertModel.from_pretrained"):
+    with pytest.raises(
+        TypeError,
+        match=r"AlbertModel takes an AlbertConfig, not a str; .*AlbertModel.from_pretrained",
+    ):
         AlbertModel("albert/albert-base-v2")
 
 
@@ -210,7 +252,9 @@ def test_initial_weights():
     words = model.albert.embeddings.word_embeddings.weight
     assert not words[3].any()
     assert words[4:].abs().max() > 0.99
-    assert words[4:].std().item() == pytest.approx(0.5 * 0.8796, rel=0.02)  # a normal cut at two deviations
+    assert words[4:].std().item() == pytest.approx(
+        0.5 * 0.8796, rel=0.02
+    )  # a normal cut at two deviations
     before = words.clone()
     model.init_weights()
     assert not torch.equal(before, words)
@@ -221,7 +265,9 @@ def test_the_encoder_is_drawn_once(monkeypatch):
     counts = []
     draw = nn.init.trunc_normal_
     monkeypatch.setattr(
-        nn.init, "trunc_normal_", lambda tensor, **kw: counts.append(tensor.shape) or draw(tensor, **kw)
+        nn.init,
+        "trunc_normal_",
+        lambda tensor, **kw: counts.append(tensor.shape) or draw(tensor, **kw),
     )
     model = AlbertForPreTraining(AlbertConfig(**SHARED))
     matrices = [p for p in model.parameters() if p.dim() == 2]
@@ -245,7 +291,9 @@ def test_resize_token_embeddings(size, tied, saved, tmp_path):
     assert (embeddings.num_embeddings, embeddings.padding_idx) == (size, 0)
     assert model.config.vocab_size == model.albert.config.vocab_size == size
     for key, tensor in model.state_dict().items():
-        assert torch.equal(tensor[:kept] if len(before[key]) == 61 else tensor, before[key][: len(tensor)]), key
+        assert torch.equal(
+            tensor[:kept] if len(before[key]) == 61 else tensor, before[key][: len(tensor)]
+        ), key
         assert tensor.dtype == torch.float64
     decoder = model.get_output_embeddings()
     assert decoder.weight.shape == (size, 10)
@@ -259,7 +307,11 @@ def test_resize_token_embeddings(size, tied, saved, tmp_path):
     ids = torch.randint(1, size, (2, 5))
     assert model(ids).logits.shape == (2, 5, size)
     model.save_pretrained(tmp_path)
-    assert not any(transformers.AlbertForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)[1].values())
+    assert not any(
+        transformers.AlbertForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)[
+            1
+        ].values()
+    )
 
 
 def test_resize_to_a_multiple():
@@ -274,7 +326,9 @@ def test_resize_to_a_multiple():
 @pytest.mark.parametrize("arguments", [(0,), (-5,), (1.5,), (64, 0.5), (64, -8)])
 def test_resize_to_nothing(arguments):
     """Kills: an empty or fractional vocabulary that fails far away."""
-    with pytest.raises(ValueError, match=r"(new_num_tokens|pad_to_multiple_of)=.* must be a whole number above 0"):
+    with pytest.raises(
+        ValueError, match=r"(new_num_tokens|pad_to_multiple_of)=.* must be a whole number above 0"
+    ):
         AlbertModel(AlbertConfig(**SHARED)).resize_token_embeddings(*arguments)
 
 
@@ -305,13 +359,18 @@ def test_embeddings_can_be_exchanged():
 def test_num_parameters():
     """Kills: tied parameters counted twice, or frozen ones as trainable."""
     ours, theirs = (
-        library.AlbertForMaskedLM(library.AlbertConfig(**SHARED)) for library in (albert_torch, transformers)
+        library.AlbertForMaskedLM(library.AlbertConfig(**SHARED))
+        for library in (albert_torch, transformers)
     )
     assert ours.num_parameters() == theirs.num_parameters()
-    assert ours.num_parameters(exclude_embeddings=True) == ours.num_parameters() - (61 + 20 + 3) * 10
+    assert (
+        ours.num_parameters(exclude_embeddings=True) == ours.num_parameters() - (61 + 20 + 3) * 10
+    )
     ours.albert.requires_grad_(False)
     theirs.albert.requires_grad_(False)
-    assert ours.num_parameters(only_trainable=True) == theirs.num_parameters(only_trainable=True) > 0
+    assert (
+        ours.num_parameters(only_trainable=True) == theirs.num_parameters(only_trainable=True) > 0
+    )
 
 
 def test_questions_and_switches():
@@ -323,7 +382,9 @@ def test_questions_and_switches():
     assert model.attn_implementation == "sdpa"
     model.set_attn_implementation("eager")
     assert model.albert.attn_implementation == "eager"
-    with pytest.raises(ValueError, match="attn_implementation='flash' is not known; use one of eager, sdpa"):
+    with pytest.raises(
+        ValueError, match="attn_implementation='flash' is not known; use one of eager, sdpa"
+    ):
         model.set_attn_implementation("flash")
     assert model.supports_gradient_checkpointing
     assert not model.is_gradient_checkpointing
@@ -334,7 +395,9 @@ def test_questions_and_switches():
     assert not model.is_gradient_checkpointing
     with pytest.raises(ValueError, match="non-reentrant here"):
         model.gradient_checkpointing_enable({"use_reentrant": True})
-    with pytest.raises(ValueError, match=r"preserve_rng_state=False: .*; leave preserve_rng_state out"):
+    with pytest.raises(
+        ValueError, match=r"preserve_rng_state=False: .*; leave preserve_rng_state out"
+    ):
         model.gradient_checkpointing_enable({"preserve_rng_state": False})
     assert not model.is_gradient_checkpointing
 
@@ -365,7 +428,9 @@ def test_push_to_hub(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "HfApi", Api)
     model = AlbertModel(AlbertConfig(**SHARED))
-    assert model.push_to_hub("mine", private=True, token="t", revision="r", create_pr=True) == "commit"
+    assert (
+        model.push_to_hub("mine", private=True, token="t", revision="r", create_pr=True) == "commit"
+    )
     assert calls["token"] == "t"
     assert calls["create"] == ("mine", {"private": True, "exist_ok": True})
     assert calls["upload"] == {
@@ -379,4 +444,6 @@ def test_a_state_dict_in_place_of_the_model_s(tmp_path):
     model = AlbertModel(AlbertConfig(**SHARED))
     state = {key: torch.full_like(tensor, 2.0) for key, tensor in model.state_dict().items()}
     model.save_pretrained(tmp_path, state_dict=state)
-    assert all(tensor.eq(2).all() for tensor in AlbertModel.from_pretrained(tmp_path).state_dict().values())
+    assert all(
+        tensor.eq(2).all() for tensor in AlbertModel.from_pretrained(tmp_path).state_dict().values()
+    )

@@ -49,7 +49,11 @@ def imports(path: Path, top_level: bool = False) -> set[str]:
 @pytest.mark.parametrize("name", ALLOWED)
 def test_imports_run_one_way(name: str) -> None:
     """Kills: a model that imports its loader's callers, a tokenizer that needs torch."""
-    ours = {module.split(".")[1] for module in imports(PACKAGE / f"{name}.py") if module.startswith("albert_torch.")}
+    ours = {
+        module.split(".")[1]
+        for module in imports(PACKAGE / f"{name}.py")
+        if module.startswith("albert_torch.")
+    }
     assert ours <= set(ALLOWED[name].split())
     assert ours == {other for other in ALLOWED[name].split() if other in ours}
 
@@ -58,7 +62,9 @@ def test_imports_run_one_way(name: str) -> None:
 def test_packages_stand_on_the_core_and_not_on_each_other(package: str) -> None:
     """Kills: a trainer that needs the fast path, a core module that needs any of them."""
     for path in (PACKAGE / package).glob("*.py"):
-        ours = {module.split(".")[1] for module in imports(path) if module.startswith("albert_torch.")}
+        ours = {
+            module.split(".")[1] for module in imports(path) if module.startswith("albert_torch.")
+        }
         assert ours <= {*ALLOWED, package}, path
     for name in ALLOWED:
         assert f"albert_torch.{package}" not in imports(PACKAGE / f"{name}.py")
@@ -70,7 +76,9 @@ def test_nothing_imports_the_command_line_and_optional_packages_stay_optional() 
         if path.name not in ("__main__.py", "cli.py"):
             assert "albert_torch.cli" not in imports(path), path
         heavy = {name.split(".")[0] for name in imports(path)} & set(HEAVY)
-        assert not heavy or path.stem in ("register", "records") or path.parent.name == "parity", path
+        assert not heavy or path.stem in ("register", "records") or path.parent.name == "parity", (
+            path
+        )
         assert not {name.split(".")[0] for name in imports(path, top_level=True)} & set(HEAVY), path
 
 
@@ -82,14 +90,16 @@ def test_a_file_holds_one_idea(path: Path) -> None:
 
 def test_importing_does_not_import_what_is_optional() -> None:
     """Kills: `import albert_torch` that pulls transformers, matplotlib or numpy's friends in."""
-    code = (
-        "import sys, albert_torch; print(*sorted(set(sys.modules) & {'transformers', 'matplotlib', 'pandas', 'scipy'}))"
+    code = "import sys, albert_torch; print(*sorted(set(sys.modules) & {'transformers', 'matplotlib', 'pandas', 'scipy'}))"
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
 
 
 def test_tokenizing_needs_no_torch() -> None:
     """Kills: a tokenizer that takes a second to import in a process that only counts tokens."""
     for name in ("encoding", "vocabulary", "spiece", "tokenizer", "hub"):
-        assert "torch" not in {module.split(".")[0] for module in imports(PACKAGE / f"{name}.py", top_level=True)}
+        assert "torch" not in {
+            module.split(".")[0] for module in imports(PACKAGE / f"{name}.py", top_level=True)
+        }

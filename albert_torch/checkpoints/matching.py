@@ -16,7 +16,15 @@ from albert_torch.checkpoints.reader import DTYPES, CheckpointError
 logger = logging.getLogger(__name__)
 
 BACKBONE = ("albert.embeddings", "albert.encoder")
-HEADS = ("albert.pooler", "predictions", "sop_classifier", "classifier", "qa_outputs", "seq_relationship", "cls")
+HEADS = (
+    "albert.pooler",
+    "predictions",
+    "sop_classifier",
+    "classifier",
+    "qa_outputs",
+    "seq_relationship",
+    "cls",
+)
 TIED = {
     "predictions.decoder.weight": "albert.embeddings.word_embeddings.weight",
     "predictions.decoder.bias": "predictions.bias",
@@ -35,7 +43,9 @@ class Fit:
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
-    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)  # name, file, model
+    mismatched: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(
+        default_factory=list
+    )  # name, file, model
     unexpected: list[str] = field(default_factory=list)  # the file's names
 
     @property
@@ -45,7 +55,10 @@ class Fit:
 
     def info(self) -> dict[str, Any]:
         """What transformers gives for `output_loading_info=True`: `missing_keys` .. and `error_msgs`."""
-        keys = {f"{kind}_keys": set(getattr(self, kind)) for kind in ("missing", "unexpected", "mismatched")}
+        keys = {
+            f"{kind}_keys": set(getattr(self, kind))
+            for kind in ("missing", "unexpected", "mismatched")
+        }
         return {**keys, "error_msgs": []}
 
 
@@ -86,7 +99,9 @@ def by_canonical_name(raw: Mapping[str, Tensor], where: str) -> dict[str, tuple[
         if name.endswith("embeddings.position_ids"):
             continue
         if name in found:
-            raise CheckpointError(f"{where} holds {name} twice, as {found[name][0]} and {key}; remove one of them")
+            raise CheckpointError(
+                f"{where} holds {name} twice, as {found[name][0]} and {key}; remove one of them"
+            )
         found[name] = (key, tensor)
     return found
 
@@ -98,7 +113,9 @@ def untie(found: dict[str, tuple[str, Tensor]], tied: Mapping[str, str], where: 
             continue
         moved = found.pop(copy)
         key, tensor = found.setdefault(original, moved)
-        if key != moved[0] and not (tensor.dtype == moved[1].dtype and torch.equal(tensor, moved[1])):
+        if key != moved[0] and not (
+            tensor.dtype == moved[1].dtype and torch.equal(tensor, moved[1])
+        ):
             raise CheckpointError(
                 f"{where}: {moved[0]} and {key} differ, but the config ties them; "
                 "set tie_word_embeddings=False to keep both"
@@ -136,7 +153,9 @@ def fit(
             continue
         key, tensor = found.pop(name)
         if tensor.dtype not in DTYPES:
-            faults.append(f"no weight  {key}: {_short(tensor.dtype)}; weights are {', '.join(map(_short, DTYPES))}")
+            faults.append(
+                f"no weight  {key}: {_short(tensor.dtype)}; weights are {', '.join(map(_short, DTYPES))}"
+            )
         elif tensor.shape != want.shape:
             result.mismatched.append((target, tuple(tensor.shape), tuple(want.shape)))
         else:
@@ -147,7 +166,10 @@ def fit(
     if strict:
         faults += [f"unexpected {key}" for key in junk]
     if not ignore_mismatched_sizes:
-        faults += [f"mis-shaped {name}: file {file}, model {ours}" for name, file, ours in result.mismatched]
+        faults += [
+            f"mis-shaped {name}: file {file}, model {ours}"
+            for name, file, ours in result.mismatched
+        ]
         for name, file, ours in result.mismatched:
             if name.endswith("word_embeddings.weight") and file and file[0] != ours[0]:
                 faults.append(
@@ -155,14 +177,21 @@ def fit(
                 )
     if faults:
         raise CheckpointError("\n  ".join([f"checkpoint does not fit {model} ({where}):", *faults]))
-    if moved := [f"{key} -> {name}" for key in raw if (name := names.get(canonical(key), key)) != key]:
+    if moved := [
+        f"{key} -> {name}" for key in raw if (name := names.get(canonical(key), key)) != key
+    ]:
         logger.debug("%s: renamed %s", where, ", ".join(moved))
     if dropped:
         logger.info("%s: left out %s, which %s has no place for", where, ", ".join(dropped), model)
     if junk:
         logger.warning("%s: left out unexpected %s", where, ", ".join(junk))
     if result.new:
-        logger.warning("%s: newly initialised, train before use: %s (not in %s)", model, ", ".join(result.new), where)
+        logger.warning(
+            "%s: newly initialised, train before use: %s (not in %s)",
+            model,
+            ", ".join(result.new),
+            where,
+        )
     return result
 
 

@@ -21,7 +21,9 @@ logger = logging.getLogger(__name__)
 
 
 WEIGHT_FILES = tuple(  # in the order of preference
-    f"{name}{kind}" for name in ("model.safetensors", "pytorch_model.bin") for kind in ("", ".index.json")
+    f"{name}{kind}"
+    for name in ("model.safetensors", "pytorch_model.bin")
+    for kind in ("", ".index.json")
 )
 
 
@@ -49,7 +51,9 @@ def _read_file(path: Path) -> dict[str, Tensor]:
     if not start:
         raise CheckpointError(f"{path} is empty; download or save it again")
     if start.startswith(b"version https://git-lfs"):
-        raise CheckpointError(f"{path} is a git-lfs pointer, not the weights; run `git lfs pull` in its repository")
+        raise CheckpointError(
+            f"{path} is a git-lfs pointer, not the weights; run `git lfs pull` in its repository"
+        )
     if start.startswith(b"<"):
         raise CheckpointError(f"{path} is a web page, not weights; download the file itself")
     return _read_safetensors(path) if path.suffix == ".safetensors" else _read_pickle(path)
@@ -60,7 +64,9 @@ def _read_safetensors(path: Path) -> dict[str, Tensor]:
         with safe_open(path, framework="pt") as file:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a dict
     except Exception as error:  # SafetensorError for a bad header; torch's own errors for what a header then asks of it
-        raise CheckpointError(f"{path} is not a whole safetensors file ({error}); download or save it again") from error
+        raise CheckpointError(
+            f"{path} is not a whole safetensors file ({error}); download or save it again"
+        ) from error
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -79,15 +85,25 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
                 f"{path} is a pickle that asks to run {call[1]} and was not run; convert it to safetensors "
                 "with a tool you trust, or get the weights elsewhere"
             ) from None
-        reason = "" if broken else f": {error}".splitlines()[0]  # torch's text would advise to run the pickle
+        reason = (
+            "" if broken else f": {error}".splitlines()[0]
+        )  # torch's text would advise to run the pickle
         raise CheckpointError(
             f"{path} is not a whole PyTorch checkpoint ({type(error).__name__}{reason}); download or save it again"
         ) from error
     if not isinstance(state, dict) or not all(isinstance(key, str) for key in state):
-        raise CheckpointError(f"{path} holds a {type(state).__name__}, not a state dict of named tensors")
+        raise CheckpointError(
+            f"{path} holds a {type(state).__name__}, not a state dict of named tensors"
+        )
     for key, value in state.items():
-        if not isinstance(value, Tensor) or value.layout is not torch.strided or value.device.type != "cpu":
-            raise CheckpointError(f"{path}: {key} is no plain tensor; save model.state_dict() alone")
+        if (
+            not isinstance(value, Tensor)
+            or value.layout is not torch.strided
+            or value.device.type != "cpu"
+        ):
+            raise CheckpointError(
+                f"{path}: {key} is no plain tensor; save model.state_dict() alone"
+            )
     return {key: value.detach() for key, value in state.items()}
 
 
@@ -104,20 +120,34 @@ def _read_shards(source: Source, index: Path) -> dict[str, Tensor]:
     except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{index} is not JSON ({error}); download or save it again") from None
     weight_map = content.get("weight_map") if isinstance(content, dict) else None
-    if not isinstance(weight_map, dict) or not weight_map or not all(isinstance(v, str) for v in weight_map.values()):
-        raise CheckpointError(f'{index} must hold {{"weight_map": {{key: file name}}}}; save the checkpoint again')
+    if (
+        not isinstance(weight_map, dict)
+        or not weight_map
+        or not all(isinstance(v, str) for v in weight_map.values())
+    ):
+        raise CheckpointError(
+            f'{index} must hold {{"weight_map": {{key: file name}}}}; save the checkpoint again'
+        )
     state: dict[str, Tensor] = {}
     for shard in dict.fromkeys(weight_map.values()):
         if not shard or re.search(r"[/\\:\0]", shard) or shard == "..":
-            raise CheckpointError(f"{index} points outside its directory: {shard!r}; shards lie beside the index")
+            raise CheckpointError(
+                f"{index} points outside its directory: {shard!r}; shards lie beside the index"
+            )
         if (path := source.find(shard)) is None:
             raise CheckpointError(f"{index} names {shard}, which is not there; download all shards")
         tensors = _read_file(path)
         promised = {key for key, name in weight_map.items() if name == shard}
         if lacking := sorted(promised - tensors.keys()):
-            raise CheckpointError(f"{path} lacks {', '.join(lacking)}, which {index.name} places there")
+            raise CheckpointError(
+                f"{path} lacks {', '.join(lacking)}, which {index.name} places there"
+            )
         if extra := sorted(tensors.keys() - promised):
-            where = "stands in two shards" if extra[0] in weight_map else f"is not named by {index.name}"
+            where = (
+                "stands in two shards"
+                if extra[0] in weight_map
+                else f"is not named by {index.name}"
+            )
             raise CheckpointError(f"{path}: {extra[0]} {where}; save the checkpoint again")
         state.update(tensors)
     return state
@@ -129,5 +159,7 @@ def dtype_named(value: torch.dtype | str | None) -> torch.dtype | None:
         return None
     dtype = getattr(torch, value.removeprefix("torch."), None) if isinstance(value, str) else value
     if dtype not in DTYPES:
-        raise ValueError(f"dtype={value!r} must be 'auto' or one of {', '.join(str(dtype) for dtype in DTYPES)}")
+        raise ValueError(
+            f"dtype={value!r} must be 'auto' or one of {', '.join(str(dtype) for dtype in DTYPES)}"
+        )
     return dtype

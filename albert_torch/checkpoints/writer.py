@@ -39,9 +39,14 @@ def save_state_dict(
     shards = _split(state, _bytes(max_shard_size))
     files: dict[str, dict[str, Tensor] | str] = {"model.safetensors": shards[0]}
     if len(shards) > 1:
-        for version in itertools.count():  # names that no earlier save has taken: its index stays true until replaced
+        for version in (
+            itertools.count()
+        ):  # names that no earlier save has taken: its index stays true until replaced
             stem = f"model-v{version}" if version else "model"
-            files = {f"{stem}-{n:05}-of-{len(shards):05}.safetensors": shard for n, shard in enumerate(shards, 1)}
+            files = {
+                f"{stem}-{n:05}-of-{len(shards):05}.safetensors": shard
+                for n, shard in enumerate(shards, 1)
+            }
             if not any((folder / name).exists() for name in files):
                 break
         size = sum(tensor.nbytes for shard in shards for tensor in shard.values())
@@ -64,7 +69,9 @@ def save_state_dict(
         for path in partial.values():
             path.unlink(missing_ok=True)
     _sync(folder)
-    for path in folder.glob("model*"):  # what is left of an earlier save; a model.safetensors would be read first
+    for path in folder.glob(
+        "model*"
+    ):  # what is left of an earlier save; a model.safetensors would be read first
         if path.name not in files and _WEIGHTS.fullmatch(path.name):
             path.unlink(missing_ok=True)
     _sync(folder)
@@ -106,7 +113,9 @@ def _split(state: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
 def _bytes(size: int | str) -> int:
     text = re.fullmatch(r"(\d+) *([A-Z]*)", str(size).upper())
     if text is None or text[2] not in _UNITS or not int(text[1]):
-        raise ValueError(f"max_shard_size={size!r} must be a number of bytes above 0, or text such as '5GB' or '9MiB'")
+        raise ValueError(
+            f"max_shard_size={size!r} must be a number of bytes above 0, or text such as '5GB' or '9MiB'"
+        )
     return int(text[1]) * _UNITS[text[2]]
 
 
@@ -120,7 +129,9 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def config_text(config: AlbertConfig, state: Mapping[str, Tensor], architecture: str | None = None) -> str:
+def config_text(
+    config: AlbertConfig, state: Mapping[str, Tensor], architecture: str | None = None
+) -> str:
     """`config.json` for these weights: with their dtype, and the class that wrote them."""
     config = deepcopy(config)
     vars(config).pop("torch_dtype", None)  # the older name of the key

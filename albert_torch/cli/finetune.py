@@ -21,11 +21,17 @@ def run(args: argparse.Namespace) -> list[str]:
     results = finetune(recipe_of(args, FinetuningConfig), args.out, resume=args.resume)
     if not first_process():
         return []
-    return [*map(_line, results), *([summary_text(results)] if len(results) > 1 else []), f"written to {args.out}"]
+    return [
+        *map(_line, results),
+        *([summary_text(results)] if len(results) > 1 else []),
+        f"written to {args.out}",
+    ]
 
 
 def _line(result: Result) -> str:
-    ended = {"done": "finished", "early": "stopped early"}[result.ended] + f" after {result.step} updates"
+    ended = {"done": "finished", "early": "stopped early"}[
+        result.ended
+    ] + f" after {result.step} updates"
     best = (
         f"best {result.metric} {result.best:.2f} at update {result.best_step}"
         if result.best is not None

@@ -37,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser(argv: Sequence[str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("albert-torch", description="ALBERT in PyTorch: check, convert, train, run.")
+    parser = argparse.ArgumentParser(
+        "albert-torch", description="ALBERT in PyTorch: check, convert, train, run."
+    )
     parser.add_argument("--version", action="version", version=f"albert-torch {__version__}")
     commands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
     for name, summary, add_options, run in COMMANDS:
@@ -55,13 +57,21 @@ def _names(text: str) -> list[str]:
 
 def _add_hub_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", help="branch, tag or commit on the Hub")
-    parser.add_argument("--cache-dir", help="where downloads are kept (default: the Hub's own cache)")
+    parser.add_argument(
+        "--cache-dir", help="where downloads are kept (default: the Hub's own cache)"
+    )
     parser.add_argument("--token", help="for private models (default: that of `hf auth login`)")
     parser.add_argument("--offline", action="store_true", help="use the cache alone")
 
 
 def _source(name: str, args: argparse.Namespace) -> Source:
-    return Source(name, args.revision, cache_dir=args.cache_dir, token=args.token, local_files_only=args.offline)
+    return Source(
+        name,
+        args.revision,
+        cache_dir=args.cache_dir,
+        token=args.token,
+        local_files_only=args.offline,
+    )
 
 
 # ---- parity ----
@@ -72,17 +82,28 @@ def _parity_options(parser: argparse.ArgumentParser) -> None:
         "model", nargs="?", metavar="NAME_OR_DIR",
         help="a directory or a Hub name such as albert/albert-base-v2; without one, checkpoints made for the occasion",
     )  # fmt: skip
-    parser.add_argument("--head", type=_names, metavar="LIST", help="such as Model,MaskedLM (default: all it fills)")
+    parser.add_argument(
+        "--head", type=_names, metavar="LIST", help="such as Model,MaskedLM (default: all it fills)"
+    )
     parser.add_argument("--dtype", type=_names, default=["float64", "float32", "bfloat16"], metavar="LIST",
                         help="of float64,float32,bfloat16,float16 (default: the first three)")  # fmt: skip
     parser.add_argument("--backend", type=_names, default=["eager", "sdpa", "unpad"], metavar="LIST",
                         help="of eager,sdpa,unpad (default: all)")  # fmt: skip
-    parser.add_argument("--text", metavar="FILE", help="one text a line, a tab between the two of a pair")
+    parser.add_argument(
+        "--text", metavar="FILE", help="one text a line, a tab between the two of a pair"
+    )
     parser.add_argument("--tolerance", action="append", default=[], metavar="DTYPE=X",
                         help="replace the tolerance of a dtype; may be repeated")  # fmt: skip
     parser.add_argument("--json", metavar="FILE", help="write every measurement")
-    parser.add_argument("--html", metavar="FILE", help="write a page with the table and plots of error by layer")
-    parser.add_argument("--seed", type=int, default=0, help="of generated weights, random ids and labels (default: 0)")
+    parser.add_argument(
+        "--html", metavar="FILE", help="write a page with the table and plots of error by layer"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of generated weights, random ids and labels (default: 0)",
+    )
     parser.add_argument("--threads", type=int, help="threads of torch (default: its own choice)")
     _add_hub_options(parser)
 
@@ -104,7 +125,8 @@ def _parity(args: argparse.Namespace) -> int:
         reports.plotting()
     report = parity.check(
         None if args.model is None else _source(args.model, args),
-        heads=args.head and [name.removeprefix("AlbertFor").removeprefix("Albert") for name in args.head],
+        heads=args.head
+        and [name.removeprefix("AlbertFor").removeprefix("Albert") for name in args.head],
         dtypes=args.dtype,
         backends=args.backend,
         tolerances=dict(map(_tolerance, args.tolerance)),
@@ -125,7 +147,9 @@ def _tolerance(text: str) -> tuple[str, float]:
     try:
         return name, float(value)
     except ValueError:
-        raise ValueError(f"--tolerance {text}: write a dtype and a number, such as float32=1e-5") from None
+        raise ValueError(
+            f"--tolerance {text}: write a dtype and a number, such as float32=1e-5"
+        ) from None
 
 
 # ---- convert ----
@@ -134,7 +158,9 @@ def _tolerance(text: str) -> tuple[str, float]:
 def _convert_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SRC", help="a directory or a Hub name")
     parser.add_argument("directory", metavar="DST", help="the directory to write, made if need be")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16", "float16"), help="default: as it is")
+    parser.add_argument(
+        "--dtype", choices=("float32", "bfloat16", "float16"), help="default: as it is"
+    )
     _add_hub_options(parser)
 
 
@@ -203,10 +229,15 @@ def _encoder_options(parser: argparse.ArgumentParser, default: str | None) -> No
         "--model", default=default, required=default is None, metavar="NAME_OR_DIR",
         help="a directory or a Hub name" + (f" (default: {default}, which comes with the package)" if default else ""),
     )  # fmt: skip
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "float16", "int8"))
+    parser.add_argument(
+        "--dtype", default="float32", choices=("float32", "bfloat16", "float16", "int8")
+    )
     parser.add_argument("--device", help="such as cuda (default: cpu)")
     parser.add_argument(
-        "--max-length", type=int, metavar="TOKENS", help="cut longer texts (default: the model's limit)"
+        "--max-length",
+        type=int,
+        metavar="TOKENS",
+        help="cut longer texts (default: the model's limit)",
     )
     _add_hub_options(parser)
 
@@ -222,13 +253,19 @@ def _encoder(args: argparse.Namespace, pooling: str = "mean") -> Encoder:
         "device": args.device,
         "max_length": args.max_length,
     }
-    return Encoder.from_pretrained(args.model, pooling=pooling, local_files_only=args.offline, **options, **place)
+    return Encoder.from_pretrained(
+        args.model, pooling=pooling, local_files_only=args.offline, **options, **place
+    )
 
 
 def _embed_options(parser: argparse.ArgumentParser) -> None:
     _encoder_options(parser, NANO)
-    parser.add_argument("input", metavar="IN", help="one text a line, or .jsonl or .parquet with a column of texts")
-    parser.add_argument("output", metavar="OUT", help=".npy or .parquet; a run that was cut off goes on")
+    parser.add_argument(
+        "input", metavar="IN", help="one text a line, or .jsonl or .parquet with a column of texts"
+    )
+    parser.add_argument(
+        "output", metavar="OUT", help=".npy or .parquet; a run that was cut off goes on"
+    )
     parser.add_argument("--pooling", default="mean", choices=("mean", "cls", "pooler", "max"))
     parser.add_argument("--column", default="text", help="of .jsonl and .parquet (default: text)")
     parser.add_argument("--normalize", action="store_true", help="vectors of length 1")
@@ -239,14 +276,18 @@ def _embed(args: argparse.Namespace) -> int:
     from albert_torch.inference.encode_file import embed
 
     encoder, source, target = _encoder(args, args.pooling), Path(args.input), Path(args.output)
-    count = embed(encoder, source, target, column=args.column, normalize=args.normalize, show=not args.quiet)
+    count = embed(
+        encoder, source, target, column=args.column, normalize=args.normalize, show=not args.quiet
+    )
     print(f"{count} vectors of {encoder.config.hidden_size} numbers in {target}")
     return EQUAL
 
 
 def _classify_options(parser: argparse.ArgumentParser) -> None:
     _encoder_options(parser, None)
-    parser.add_argument("input", metavar="IN", help="one text a line, or .jsonl or .parquet with a column of texts")
+    parser.add_argument(
+        "input", metavar="IN", help="one text a line, or .jsonl or .parquet with a column of texts"
+    )
     parser.add_argument("--column", default="text", help="of .jsonl and .parquet (default: text)")
 
 
@@ -264,12 +305,16 @@ def _classify(args: argparse.Namespace) -> int:
 def _fill_mask_options(parser: argparse.ArgumentParser) -> None:
     _encoder_options(parser, NANO)
     parser.add_argument("text", metavar="TEXT", help="with [MASK] where a word is to be")
-    parser.add_argument("--top-k", type=int, default=5, metavar="K", help="how many words (default: 5)")
+    parser.add_argument(
+        "--top-k", type=int, default=5, metavar="K", help="how many words (default: 5)"
+    )
 
 
 def _fill_mask(args: argparse.Namespace) -> int:
     for number, found in enumerate(_encoder(args).fill_mask(args.text, args.top_k), 1):
-        print("\n".join(f"mask {number}  {score:7.2%}  {token.lstrip('▁')}" for token, score in found))
+        print(
+            "\n".join(f"mask {number}  {score:7.2%}  {token.lstrip('▁')}" for token, score in found)
+        )
     return EQUAL
 
 
@@ -277,7 +322,9 @@ def _answer_options(parser: argparse.ArgumentParser) -> None:
     _encoder_options(parser, None)
     parser.add_argument("question", metavar="QUESTION")
     parser.add_argument("context", metavar="FILE", help="the text to read, of any length")
-    parser.add_argument("--allow-no-answer", action="store_true", help="allow no answer (SQuAD 2.0)")
+    parser.add_argument(
+        "--allow-no-answer", action="store_true", help="allow no answer (SQuAD 2.0)"
+    )
 
 
 def _answer(args: argparse.Namespace) -> int:

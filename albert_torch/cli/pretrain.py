@@ -22,22 +22,33 @@ def run(args: argparse.Namespace) -> list[str]:
     result = pretrain(recipe, args.out, resume=args.resume)
     if not first_process():
         return []
-    scores = ", ".join(f"{name.removeprefix('dev_')} {value:.4f}" for name, value in result.scores.items())
+    scores = ", ".join(
+        f"{name.removeprefix('dev_')} {value:.4f}" for name, value in result.scores.items()
+    )
     ended = f"finished after {result.step} updates" + (f"; held out: {scores}" if scores else "")
     return [ended, f"written to {args.out}"]
 
 
 def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
     """The options of `albert-torch train-tokenizer`."""
-    parser.add_argument("corpus", nargs="+", metavar="PATH", help="files or directories with text, or a Hub data set")
+    parser.add_argument(
+        "corpus",
+        nargs="+",
+        metavar="PATH",
+        help="files or directories with text, or a Hub data set",
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="where the tokenizer goes")
-    parser.add_argument("--vocab-size", type=int, default=30000, metavar="N", help="pieces in all (default: 30000)")
+    parser.add_argument(
+        "--vocab-size", type=int, default=30000, metavar="N", help="pieces in all (default: 30000)"
+    )
     parser.add_argument("--keep-case", action="store_true", help="tell capitals from small letters")
     parser.add_argument("--keep-accents", action="store_true", help="tell é from e")
     parser.add_argument("--character-coverage", type=float, default=0.99995, metavar="SHARE",
                         help="of the text; the rarest other characters are unknown (default: 0.99995)")  # fmt: skip
     parser.add_argument("--encoding", default="utf-8", help="of text files (default: utf-8)")
-    parser.add_argument("--column", default="text", help="of JSON lines and data sets (default: text)")
+    parser.add_argument(
+        "--column", default="text", help="of JSON lines and data sets (default: text)"
+    )
 
 
 def run_tokenizer(args: argparse.Namespace) -> list[str]:

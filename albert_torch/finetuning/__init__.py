@@ -2,7 +2,13 @@
 
 from albert_torch.finetuning.config import FinetuningConfig
 from albert_torch.finetuning.finetune import finetune
-from albert_torch.finetuning.lora import add_lora, expand_groups, load_adapter, merge_lora, save_adapter
+from albert_torch.finetuning.lora import (
+    add_lora,
+    expand_groups,
+    load_adapter,
+    merge_lora,
+    save_adapter,
+)
 from albert_torch.finetuning.trainer import Result
 from albert_torch.training.loop import Diverged
 

@@ -24,7 +24,9 @@ class AnswerableOutput(QuestionAnsweringModelOutput):
 class AlbertForAnswerableQuestions(AlbertForQuestionAnswering):
     """Start, end, and from the first token whether there is an answer at all; half of that loss is added."""
 
-    def __init__(self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False) -> None:
+    def __init__(
+        self, config: AlbertConfig, *, attn_implementation: str = "sdpa", unpad: bool = False
+    ) -> None:
         super().__init__(config, attn_implementation=attn_implementation, unpad=unpad)
         self.impossible = nn.Linear(config.hidden_size, 1)
         self._draw(("impossible.weight", "impossible.bias"))
@@ -40,13 +42,17 @@ class AlbertForAnswerableQuestions(AlbertForQuestionAnswering):
         **unused: Any,
     ) -> AnswerableOutput:
         """As `AlbertForQuestionAnswering.forward`.  `is_impossible`: (B,), 1 where the row holds no answer."""
-        states = self._encode(input_ids, attention_mask, token_type_ids, None, None, None, None).last_hidden_state
+        states = self._encode(
+            input_ids, attention_mask, token_type_ids, None, None, None, None
+        ).last_hidden_state
         assert states is not None
         start_logits, end_logits = self.qa_outputs(states).unbind(dim=-1)  # (B, T) each
         impossible_logits = self.impossible(states[:, 0]).squeeze(-1)  # (B,)
         loss = None
         if start_positions is not None and end_positions is not None and is_impossible is not None:
-            loss = losses.question_answering(start_logits, end_logits, start_positions, end_positions)
+            loss = losses.question_answering(
+                start_logits, end_logits, start_positions, end_positions
+            )
             wanted = is_impossible.to(impossible_logits.dtype)
             loss = loss + 0.5 * F.binary_cross_entropy_with_logits(impossible_logits, wanted)
         return AnswerableOutput(loss, start_logits, end_logits, impossible_logits=impossible_logits)

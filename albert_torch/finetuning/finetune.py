@@ -49,7 +49,9 @@ def load(recipe: FinetuningConfig) -> Datasets:
     task = make_task(recipe, load_tokenizer(recipe))
     train = _split(task, "train")
     if train is None:
-        raise FileNotFoundError(f"no training file: {recipe.data or '`data` is empty'}; name it with the key train")
+        raise FileNotFoundError(
+            f"no training file: {recipe.data or '`data` is empty'}; name it with the key train"
+        )
     dev = None if recipe.dev == "none" else _split(task, "dev")
     if dev is None:
         logger.warning("no dev split: the model is not evaluated, the last one is kept")
@@ -68,7 +70,11 @@ def _one(recipe: FinetuningConfig, folder: Path, material: Datasets, resume: boo
     state = states.load(folder, FinetuningState) if resume else None
     attempt = state.attempt if state is not None else 0
     while True:
-        tried = replace(recipe, seed=recipe.seed + 1000 * attempt, learning_rate=recipe.learning_rate * 0.5**attempt)
+        tried = replace(
+            recipe,
+            seed=recipe.seed + 1000 * attempt,
+            learning_rate=recipe.learning_rate * 0.5**attempt,
+        )
         trainer = Trainer(tried, folder, material, attempt, state)
         if trainer.accelerator.is_main_process:
             write_text(folder / "recipe.toml", recipe.to_toml())
@@ -76,7 +82,9 @@ def _one(recipe: FinetuningConfig, folder: Path, material: Datasets, resume: boo
         if result.ended != "collapse":
             break
         attempt, state = attempt + 1, None
-        logger.warning("start %d of %d: half the rate, another seed", attempt, recipe.restarts_on_collapse)
+        logger.warning(
+            "start %d of %d: half the rate, another seed", attempt, recipe.restarts_on_collapse
+        )
     predictions = None
     if material.test is not None:
         trainer.load_best()
@@ -84,7 +92,10 @@ def _one(recipe: FinetuningConfig, folder: Path, material: Datasets, resume: boo
         predictions = material.task.predictions(material.test, kept)
     if trainer.accelerator.is_main_process:
         if predictions is not None:
-            write_text(folder / "predictions.jsonl", "".join(json.dumps(line) + "\n" for line in predictions))
+            write_text(
+                folder / "predictions.jsonl",
+                "".join(json.dumps(line) + "\n" for line in predictions),
+            )
         write_text(folder / "result.json", json.dumps(asdict(result), indent=2) + "\n")
     leave_at_exit()
     return result

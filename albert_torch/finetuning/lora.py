@@ -29,7 +29,10 @@ class LoRALinear(nn.Linear):
     def __init__(self, base: nn.Linear, rank: int, scale: float) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features, self.scale = base.in_features, base.out_features, scale
-        self.weight, self.bias = base.weight, base.bias  # the parameters themselves: shared by all depths
+        self.weight, self.bias = (
+            base.weight,
+            base.bias,
+        )  # the parameters themselves: shared by all depths
         self.lora_down = nn.Parameter(torch.empty(rank, base.in_features))
         self.lora_up = nn.Parameter(torch.zeros(base.out_features, rank))
         nn.init.kaiming_uniform_(self.lora_down, a=5**0.5)
@@ -41,14 +44,18 @@ class LoRALinear(nn.Linear):
 
     def merged(self) -> nn.Linear:
         """The plain linear map with the delta added to its weight."""
-        plain = nn.Linear(self.in_features, self.out_features, device=self.weight.device, dtype=self.weight.dtype)
+        plain = nn.Linear(
+            self.in_features, self.out_features, device=self.weight.device, dtype=self.weight.dtype
+        )
         with torch.no_grad():
             plain.weight.copy_(self.weight + self.scale * self.lora_up @ self.lora_down)
             plain.bias.copy_(self.bias)
         return plain
 
 
-def add_lora(model: AlbertPreTrainedModel, rank: int, alpha: float = 16.0, per_depth: bool = False) -> None:
+def add_lora(
+    model: AlbertPreTrainedModel, rank: int, alpha: float = 16.0, per_depth: bool = False
+) -> None:
     """Freeze the encoder and embeddings, and give every linear map of the layers a delta; the head stays trainable.
 
     `per_depth`: a delta for each of the L runs, where the weights stay shared. Changes `model` in place.
@@ -57,13 +64,21 @@ def add_lora(model: AlbertPreTrainedModel, rank: int, alpha: float = 16.0, per_d
         parameter.requires_grad = False
     encoder = model.base_model.encoder
     if any(isinstance(module, LoRALinear) for module in encoder.modules()):
-        raise ValueError("this model has low-rank deltas already: merge or load the adapter into a fresh model")
+        raise ValueError(
+            "this model has low-rank deltas already: merge or load the adapter into a fresh model"
+        )
     if per_depth:
         _spread(model, share=True)
     for parent in list(encoder.albert_layer_groups.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.Linear):
-                setattr(parent, name, LoRALinear(child, rank, alpha / rank).to(child.weight.device, child.weight.dtype))
+                setattr(
+                    parent,
+                    name,
+                    LoRALinear(child, rank, alpha / rank).to(
+                        child.weight.device, child.weight.dtype
+                    ),
+                )
     if getattr(model.base_model, "pooler", None) is not None:  # the pooler belongs to the head
         model.base_model.pooler.requires_grad_(True)
 
@@ -85,7 +100,9 @@ def _spread(model: AlbertPreTrainedModel, share: bool, num_groups: int | None = 
     count = layers if num_groups is None else num_groups
     if count < 1 or layers % count or count % len(groups):
         allowed = [n for n in range(1, layers + 1) if layers % n == 0 and n % len(groups) == 0]
-        raise ValueError(f"num_groups={count}: {layers} layers in {len(groups)} groups can have {allowed}")
+        raise ValueError(
+            f"num_groups={count}: {layers} layers in {len(groups)} groups can have {allowed}"
+        )
     spread = []
     for i in range(count):
         group = groups[i * len(groups) // count]
@@ -106,7 +123,9 @@ def merge_lora(model: Model) -> Model:
                 setattr(parent, name, child.merged())
     merged.config.num_hidden_groups = len(groups)
     # What had no delta (LayerNorms) is still shared between the groups: each gets its own.
-    merged.base_model.encoder.albert_layer_groups = nn.ModuleList(copy.deepcopy(group) for group in groups)
+    merged.base_model.encoder.albert_layer_groups = nn.ModuleList(
+        copy.deepcopy(group) for group in groups
+    )
     return merged.requires_grad_(True)
 
 
@@ -116,9 +135,13 @@ def save_adapter(
     """Write what is trained (deltas and head) into `directory`/adapter; `weights`: a state dict to use."""
     deltas = [module for module in model.modules() if isinstance(module, LoRALinear)]
     if not deltas:
-        raise ValueError("this model has no low-rank deltas: add_lora makes them, save_pretrained saves a whole model")
+        raise ValueError(
+            "this model has no low-rank deltas: add_lora makes them, save_pretrained saves a whole model"
+        )
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    state = {name: tensor for name, tensor in (weights or model.state_dict()).items() if name in trained}
+    state = {
+        name: tensor for name, tensor in (weights or model.state_dict()).items() if name in trained
+    }
     groups = model.base_model.encoder.albert_layer_groups
     rank = deltas[0].lora_down.shape[0]
     settings = {
@@ -131,7 +154,8 @@ def save_adapter(
     folder = Path(directory) / "adapter"
     save_state_dict(state, folder)
     write(
-        folder / "adapter.json", lambda path: path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        folder / "adapter.json",
+        lambda path: path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8"),
     )
 
 
@@ -148,6 +172,10 @@ def load_adapter(model: AlbertPreTrainedModel, directory: str | Path) -> None:
     add_lora(model, settings["rank"], settings["alpha"], settings["per_depth"])
     trained = {name: p.shape for name, p in model.named_parameters() if p.requires_grad}
     if trained != {name: tensor.shape for name, tensor in state.items()}:
-        differing = sorted(trained.items() ^ {name: tensor.shape for name, tensor in state.items()}.items())
-        raise ValueError(f"the adapter in {folder} does not fit {type(model).__name__}: {differing[:4]}")
+        differing = sorted(
+            trained.items() ^ {name: tensor.shape for name, tensor in state.items()}.items()
+        )
+        raise ValueError(
+            f"the adapter in {folder} does not fit {type(model).__name__}: {differing[:4]}"
+        )
     model.load_state_dict(state, strict=False)

@@ -64,7 +64,9 @@ def entities(tags: Sequence[str]) -> Iterator[Entity]:
         previous, kind = prefix, name
 
 
-def entity_f1(predicted: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]) -> dict[str, float]:
+def entity_f1(
+    predicted: Sequence[Sequence[str]], labels: Sequence[Sequence[str]]
+) -> dict[str, float]:
     """Precision, recall and F1 over whole entities (CoNLL-2003)."""
     ours = {(i, *entity) for i, tags in enumerate(predicted) for entity in entities(tags)}
     right = {(i, *entity) for i, tags in enumerate(labels) for entity in entities(tags)}

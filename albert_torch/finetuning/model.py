@@ -21,7 +21,9 @@ def build_for(task: Task, lora: bool = True) -> AlbertPreTrainedModel:
     recipe, changes = task.recipe, task.model_options()
     if recipe.classifier_dropout is not None:
         changes = {**changes, "classifier_dropout_prob": recipe.classifier_dropout}
-    model = build(recipe, task.head, task.tokenizer, ignore_mismatched_sizes=recipe.new_head, **changes)
+    model = build(
+        recipe, task.head, task.tokenizer, ignore_mismatched_sizes=recipe.new_head, **changes
+    )
     if lora and recipe.lora_rank:
         add_lora(model, recipe.lora_rank, recipe.lora_alpha, per_depth=recipe.lora_per_depth)
     return model
@@ -38,7 +40,9 @@ def load_model(recipe: FinetuningConfig, task: Task, folder: Path) -> AlbertPreT
     return model
 
 
-def save_model(model: AlbertPreTrainedModel, weights: Mapping[str, Tensor], task: Task, folder: Path) -> None:
+def save_model(
+    model: AlbertPreTrainedModel, weights: Mapping[str, Tensor], task: Task, folder: Path
+) -> None:
     """Write the model, or only its adapter, and the tokenizer."""
     if task.recipe.lora_rank:
         save_adapter(model, folder, weights)

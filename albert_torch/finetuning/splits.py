@@ -28,10 +28,14 @@ def locate(recipe: FinetuningConfig, split: str, *names: str) -> Path | None:
         for path in (folder / given, Path(given)):
             if path.exists():
                 return path
-        raise FileNotFoundError(f"{split}: no file {given}" + (f", nor {folder / given}" if recipe.data else ""))
+        raise FileNotFoundError(
+            f"{split}: no file {given}" + (f", nor {folder / given}" if recipe.data else "")
+        )
     if not recipe.data:
         return None
-    candidates = [folder / name for name in names] + [folder / (split + suffix) for suffix in SUFFIXES]
+    candidates = [folder / name for name in names] + [
+        folder / (split + suffix) for suffix in SUFFIXES
+    ]
     return next((path for path in candidates if path.exists()), None)
 
 
@@ -66,7 +70,9 @@ def read_file(path: Path, header: Sequence[str] | None = None) -> list[Row]:
     if path.suffix not in (".tsv", ".csv"):
         raise ValueError(f"{path}: a table must be .tsv, .csv, .jsonl, .json or .parquet")
     if path.suffix == ".tsv":  # as the GLUE files: a quotation mark is a character like others
-        lines: Iterable[list[str]] = (line.split("\t") for line in text.split("\n") if line.strip("\r"))
+        lines: Iterable[list[str]] = (
+            line.split("\t") for line in text.split("\n") if line.strip("\r")
+        )
     else:
         lines = csv.reader(text.splitlines(keepends=True))
     rows = [[cell.rstrip("\r") for cell in line] for line in lines]
@@ -74,15 +80,26 @@ def read_file(path: Path, header: Sequence[str] | None = None) -> list[Row]:
     short = [number for number, row in enumerate(rows, 1 if header else 2) if len(row) < len(names)]
     if len(short) > len(rows) / 1000:  # QQP has a few such lines
         found = len(rows[short[0] - (1 if header else 2)])
-        raise ValueError(f"{path}, line {short[0]} has {found} columns, not {len(names)} ({', '.join(names)})")
+        raise ValueError(
+            f"{path}, line {short[0]} has {found} columns, not {len(names)} ({', '.join(names)})"
+        )
     if short:
-        logger.warning("%s: left out %d lines with too few columns, the first one line %d", path, len(short), short[0])
+        logger.warning(
+            "%s: left out %d lines with too few columns, the first one line %d",
+            path,
+            len(short),
+            short[0],
+        )
     return [dict(zip(names, row, strict=False)) for row in rows if len(row) >= len(names)]
 
 
 def _json(path: Path, text: str) -> list[Row]:
     try:
-        rows = json.loads(text) if path.suffix == ".json" else [json.loads(s) for s in text.split("\n") if s.strip()]
+        rows = (
+            json.loads(text)
+            if path.suffix == ".json"
+            else [json.loads(s) for s in text.split("\n") if s.strip()]
+        )
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error})") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -94,7 +111,9 @@ def _parquet(path: Path) -> list[Row]:
     try:
         from pyarrow import parquet
     except ImportError:
-        raise ImportError("reading Parquet needs pyarrow: pip install 'albert-torch[train]'") from None
+        raise ImportError(
+            "reading Parquet needs pyarrow: pip install 'albert-torch[train]'"
+        ) from None
     rows: list[Row] = parquet.read_table(path).to_pylist()
     return rows
 
@@ -109,8 +128,12 @@ def _from_hub(recipe: FinetuningConfig, split: str) -> list[Row] | None:
     try:
         loaded = datasets.load_dataset(recipe.data, recipe.data_config or None)
     except Exception as error:  # whatever the network and the library raise
-        raise FileNotFoundError(f"data={recipe.data!r} is no directory, and no data set of the Hub: {error}") from error
-    name = getattr(recipe, split) or next((s for s in loaded if s.startswith(HUB_SPLITS[split])), None)
+        raise FileNotFoundError(
+            f"data={recipe.data!r} is no directory, and no data set of the Hub: {error}"
+        ) from error
+    name = getattr(recipe, split) or next(
+        (s for s in loaded if s.startswith(HUB_SPLITS[split])), None
+    )
     if name is not None and name not in loaded:
         raise ValueError(f"{split}={name!r}: {recipe.data} has the splits {', '.join(loaded)}")
     return None if name is None else list(loaded[name])

@@ -30,7 +30,9 @@ def f1(predicted: str, right: str, v2: bool = True) -> float:
     return 2 * hits / (len(ours) + len(theirs))
 
 
-def squad(predictions: Mapping[str, str], answers: Mapping[str, Sequence[str]], v2: bool = False) -> dict[str, float]:
+def squad(
+    predictions: Mapping[str, str], answers: Mapping[str, Sequence[str]], v2: bool = False
+) -> dict[str, float]:
     """`exact` and `f1` in percent: by question id, the predicted text ("" for none) and the right ones.
 
     `v2`: a question without a right text has no answer; the metrics of both kinds of question come too.
@@ -39,7 +41,10 @@ def squad(predictions: Mapping[str, str], answers: Mapping[str, Sequence[str]], 
     scores = {name: _scores(name, predictions, answers, v2) for name in ("exact", "f1")}
     kinds = {"": list(answers)}
     if v2:
-        kinds |= {"HasAns_": [k for k in answers if answers[k]], "NoAns_": [k for k in answers if not answers[k]]}
+        kinds |= {
+            "HasAns_": [k for k in answers if answers[k]],
+            "NoAns_": [k for k in answers if not answers[k]],
+        }
     return {
         kind + name: 100 * sum(by_key.get(key, 0.0) for key in keys) / len(keys)
         for kind, keys in kinds.items()
@@ -48,13 +53,17 @@ def squad(predictions: Mapping[str, str], answers: Mapping[str, Sequence[str]], 
     }
 
 
-def _scores(name: str, texts: Mapping[str, str], answers: Mapping[str, Sequence[str]], v2: bool) -> dict[str, float]:
+def _scores(
+    name: str, texts: Mapping[str, str], answers: Mapping[str, Sequence[str]], v2: bool
+) -> dict[str, float]:
     """For each question with a prediction, the best score over its right texts."""
     found = {}
     for key, right in answers.items():
         if key in texts:
             golds = [text for text in right if normalize(text)] or [""] if v2 else right
-            found[key] = max(exact(texts[key], g) if name == "exact" else f1(texts[key], g, v2) for g in golds)
+            found[key] = max(
+                exact(texts[key], g) if name == "exact" else f1(texts[key], g, v2) for g in golds
+            )
     return found
 
 
@@ -68,7 +77,9 @@ def best_threshold(
     found: dict[str, float] = {}
     for name in ("exact", "f1"):
         scores = _scores(name, texts, answers, True)
-        running = best = float(sum(not right for right in answers.values()))  # a threshold below all: "none" everywhere
+        running = best = float(
+            sum(not right for right in answers.values())
+        )  # a threshold below all: "none" everywhere
         threshold = 0.0
         for key in sorted(no_answer, key=no_answer.__getitem__):
             if key in scores:

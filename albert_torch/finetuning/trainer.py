@@ -97,7 +97,9 @@ class Trainer(Loop[FinetuningConfig, FinetuningState]):
         with self.record():
             lengths = [length(row) for row in self.train_split.rows]
             feed = batches(lengths, recipe.batch_size, recipe.batching, recipe.seed)
-            for numbers in itertools.islice(feed, state.step, recipe.steps if ended == "done" else state.step):
+            for numbers in itertools.islice(
+                feed, state.step, recipe.steps if ended == "done" else state.step
+            ):
                 self._update(numbers)
                 last = state.step == recipe.steps
                 if state.step % recipe.log_steps == 0 or last:
@@ -115,7 +117,8 @@ class Trainer(Loop[FinetuningConfig, FinetuningState]):
 
     def _update(self, numbers: list[int]) -> None:
         rows = self.task.draw(
-            [self.train_split.rows[i] for i in numbers], self.recipe.seed * 1_000_003 + self.state.step
+            [self.train_split.rows[i] for i in numbers],
+            self.recipe.seed * 1_000_003 + self.state.step,
         )
         self.targets = sum(map(self.task.targets, rows))
         parts = [rows[i :: self.parts] for i in range(self.rank, self.parts, self.world)]
@@ -152,11 +155,18 @@ class Trainer(Loop[FinetuningConfig, FinetuningState]):
         scores = task.score(self.dev, kept)
         if self.metric not in scores:
             raise ValueError(f"metric={self.metric!r} is none of {', '.join(scores)}")
-        self.records.add(state.step, dev_loss=loss, **{f"dev_{name}": value for name, value in scores.items()})
-        logger.info(
-            "step %d: dev loss %.4f, %s", state.step, loss, ", ".join(f"{k} {v:.2f}" for k, v in scores.items())
+        self.records.add(
+            state.step, dev_loss=loss, **{f"dev_{name}": value for name, value in scores.items()}
         )
-        guesses = state.step > self.recipe.warmup_steps and only_guesses(task, self.dev, kept, recent)
+        logger.info(
+            "step %d: dev loss %.4f, %s",
+            state.step,
+            loss,
+            ", ".join(f"{k} {v:.2f}" for k, v in scores.items()),
+        )
+        guesses = state.step > self.recipe.warmup_steps and only_guesses(
+            task, self.dev, kept, recent
+        )
         state.guessed = state.guessed + 1 if guesses else 0
         state.collapsed = state.guessed >= 2  # once may be a slow start
         if state.guessed == 2:
@@ -170,7 +180,12 @@ class Trainer(Loop[FinetuningConfig, FinetuningState]):
         if state.collapsed and stop_on_collapse:
             return "collapse"
         if state.best is None or scores[self.metric] > state.best:
-            state.best, state.best_step, state.best_scores, state.stale = scores[self.metric], state.step, scores, 0
+            state.best, state.best_step, state.best_scores, state.stale = (
+                scores[self.metric],
+                state.step,
+                scores,
+                0,
+            )
             self._save_best()
         else:
             state.stale += 1
@@ -178,13 +193,17 @@ class Trainer(Loop[FinetuningConfig, FinetuningState]):
         return self._verdict()
 
     def _verdict(self) -> str:
-        return "early" if self.recipe.patience and self.state.stale >= self.recipe.patience else "done"
+        return (
+            "early" if self.recipe.patience and self.state.stale >= self.recipe.patience else "done"
+        )
 
     @torch.no_grad()
     def outputs(self, split: Split) -> tuple[float, list[Any]]:
         """The mean loss of a split (NaN without labels), and what the task keeps of each row, on all processes."""
         self.model.eval()
-        found: list[tuple[int, Any, float, int]] = []  # row, what is kept, its part of the loss, its targets
+        found: list[
+            tuple[int, Any, float, int]
+        ] = []  # row, what is kept, its part of the loss, its targets
         for numbers, _ in self.share(split.rows):  # a row that comes twice is the same both times
             rows = [split.rows[i] for i in numbers]
             batch = self.batch(rows, self.task.tokenizer.pad_token_id)

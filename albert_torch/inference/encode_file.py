@@ -36,7 +36,9 @@ def _field(line: str, column: str, where: str) -> str:
     try:
         record = json.loads(line)
     except ValueError as error:
-        raise ValueError(f"{where} is no JSON ({error}); a .jsonl file has one object a line") from None
+        raise ValueError(
+            f"{where} is no JSON ({error}); a .jsonl file has one object a line"
+        ) from None
     if not isinstance(record, dict) or not isinstance(record.get(column), str):
         raise ValueError(f"{where} has no text {column!r}; name the column that holds the text")
     return str(record[column])
@@ -61,7 +63,13 @@ def _read_parquet(path: Path, column: str) -> Iterator[str]:
 
 
 def embed(
-    encoder: Encoder, source: Path, target: Path, *, column: str = "text", normalize: bool = False, show: bool = True
+    encoder: Encoder,
+    source: Path,
+    target: Path,
+    *,
+    column: str = "text",
+    normalize: bool = False,
+    show: bool = True,
 ) -> int:
     """Write the vector of each text of `source` to `target`, .npy or .parquet; how many there are.
 
@@ -72,15 +80,22 @@ def embed(
     if target.suffix not in TARGETS:
         raise ValueError(f"{target} must end in {' or '.join(TARGETS)}")
     if not source.is_file():
-        raise FileNotFoundError(f"{source} is no file; give one with a text a line, .jsonl or .parquet")
-    partial, state = target.with_name(f".{target.name}.partial"), target.with_name(f".{target.name}.state")
+        raise FileNotFoundError(
+            f"{source} is no file; give one with a text a line, .jsonl or .parquet"
+        )
+    partial, state = (
+        target.with_name(f".{target.name}.partial"),
+        target.with_name(f".{target.name}.state"),
+    )
     width = encoder.config.hidden_size * 4  # bytes a vector
     job = _fingerprint(encoder, source, column, normalize)
     if not (state.is_file() and state.read_text() == job):
         partial.unlink(missing_ok=True)
         state.write_text(job)
     with partial.open("ab") as file:
-        done = file.tell() // width // WINDOW * WINDOW  # whole windows: each is computed as in a run from the start
+        done = (
+            file.tell() // width // WINDOW * WINDOW
+        )  # whole windows: each is computed as in a run from the start
         file.truncate(done * width)
         file.seek(0, os.SEEK_END)
         texts = islice(read_texts(source, column), done, None)
@@ -123,7 +138,9 @@ def _write_npy(raw: IO[bytes], path: Path, shape: tuple[int, int]) -> None:
     import numpy
 
     with path.open("wb") as file:
-        numpy.lib.format.write_array_header_1_0(file, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        numpy.lib.format.write_array_header_1_0(
+            file, {"descr": "<f4", "fortran_order": False, "shape": shape}
+        )
         shutil.copyfileobj(raw, file, 1 << 20)
 
 
@@ -135,4 +152,6 @@ def _write_parquet(raw: IO[bytes], path: Path, width: int) -> None:
     with arrow.parquet.ParquetWriter(path, schema) as writer:
         while block := raw.read(WINDOW * width * 4):
             values = arrow.array(numpy.frombuffer(block, dtype="<f4"))
-            writer.write_table(arrow.table([arrow.FixedSizeListArray.from_arrays(values, width)], schema=schema))
+            writer.write_table(
+                arrow.table([arrow.FixedSizeListArray.from_arrays(values, width)], schema=schema)
+            )

@@ -23,7 +23,9 @@ from albert_torch.inference.scheduling import filling, plan
 from albert_torch.model import AlbertLayer, AlbertTransformer
 
 
-def linears(layer: AlbertLayer, dtype: torch.dtype, device: torch.device) -> dict[str, kernels.Linear]:
+def linears(
+    layer: AlbertLayer, dtype: torch.dtype, device: torch.device
+) -> dict[str, kernels.Linear]:
     """The weights and biases of a layer's four products."""
     attention = layer.attention
     modules = {
@@ -44,14 +46,19 @@ def linears(layer: AlbertLayer, dtype: torch.dtype, device: torch.device) -> dic
 class PackedLayer:
     """`AlbertLayer` on packed tokens: four matrix products, Q, K and V being one of them."""
 
-    def __init__(self, layer: AlbertLayer, config: AlbertConfig, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, layer: AlbertLayer, config: AlbertConfig, dtype: torch.dtype, device: torch.device
+    ) -> None:
         self.eps, self.hidden_act = config.layer_norm_eps, config.hidden_act
         given = linears(layer, dtype, device)
         self.qkv, self.dense = kernels.linear(*given["qkv"]), kernels.linear(*given["dense"])
-        self.feed_forward: kernels.Kernel = kernels.FeedForward(given["ffn"], given["ffn_output"], self.hidden_act)
+        self.feed_forward: kernels.Kernel = kernels.FeedForward(
+            given["ffn"], given["ffn_output"], self.hidden_act
+        )
         norms = (layer.attention.LayerNorm, layer.full_layer_layer_norm)
         self.norms = [
-            (norm.weight.to(device, dtype, copy=True), norm.bias.to(device, dtype, copy=True)) for norm in norms
+            (norm.weight.to(device, dtype, copy=True), norm.bias.to(device, dtype, copy=True))
+            for norm in norms
         ]
 
     def record(self) -> dict[str, int8.Recorder]:
@@ -94,13 +101,20 @@ class PackedEncoder:
     """`AlbertTransformer` on packed rows."""
 
     def __init__(
-        self, encoder: AlbertTransformer, config: AlbertConfig, dtype: torch.dtype, device: torch.device
+        self,
+        encoder: AlbertTransformer,
+        config: AlbertConfig,
+        dtype: torch.dtype,
+        device: torch.device,
     ) -> None:
         self.config, self.dtype = config, dtype
         mapping = encoder.embedding_hidden_mapping_in
         weight, bias = (x.to(device, dtype, copy=True) for x in (mapping.weight, mapping.bias))
         self.project = kernels.linear(weight, bias)
-        self.groups = [[PackedLayer(layer, config, dtype, device) for layer in group] for group in _groups(encoder)]
+        self.groups = [
+            [PackedLayer(layer, config, dtype, device) for layer in group]
+            for group in _groups(encoder)
+        ]
 
     def to_int8(self, encoder: AlbertTransformer, embedded: Tensor, lengths: Sequence[int]) -> None:
         """Compute in bytes; the ranges of what passes through the layers are taken from these rows."""
@@ -125,15 +139,21 @@ class PackedEncoder:
         """
         workers, chunks = 1, [list(range(len(lengths)))] if lengths else []
         if embedded.device.type == "cpu":
-            workers, chunks = plan(lengths, self.config.hidden_size, shares() if staffs is None else staffs)
+            workers, chunks = plan(
+                lengths, self.config.hidden_size, shares() if staffs is None else staffs
+            )
         empty = partial(torch.empty, dtype=torch.float32, device=embedded.device)
-        x: Tensor = empty(len(embedded) if keep is None else int(keep.sum()), self.config.hidden_size)
+        x: Tensor = empty(
+            len(embedded) if keep is None else int(keep.sum()), self.config.hidden_size
+        )
         if hidden_states is not None:
             shape = len(embedded), self.config.hidden_size
             hidden_states += [empty(*shape) for _ in range(self.config.num_hidden_layers + 1)]
         starts = [0, *accumulate(lengths)]
         places = None if keep is None else torch.where(keep, keep.cumsum(0) - 1, -1)
-        side_by_side(partial(self._encode, embedded, starts, places, x, hidden_states or []), chunks, workers)
+        side_by_side(
+            partial(self._encode, embedded, starts, places, x, hidden_states or []), chunks, workers
+        )
         return x
 
     @torch.inference_mode()  # what is written to was made outside, and is what autograd takes
@@ -150,7 +170,9 @@ class PackedEncoder:
 
         `starts`: of all rows. `places` (S,): where in `out` a token goes, -1 for one that is not kept; None: all are.
         """
-        here: slice | Tensor = slice(starts[rows[0]], starts[rows[-1] + 1])  # the tokens of the rows
+        here: slice | Tensor = slice(
+            starts[rows[0]], starts[rows[-1] + 1]
+        )  # the tokens of the rows
         if len(rows) <= rows[-1] - rows[0]:
             here = torch.tensor([i for row in rows for i in range(starts[row], starts[row + 1])])
         x, kept, there = embedded[here], None, here
@@ -161,7 +183,10 @@ class PackedEncoder:
         lengths = [starts[row + 1] - starts[row] for row in rows]
         if x.device.type == "cpu":
             if extra := filling(real):
-                x, lengths = torch.cat([x, x[:extra]]), [*lengths, extra]  # one row more, that nobody reads
+                x, lengths = (
+                    torch.cat([x, x[:extra]]),
+                    [*lengths, extra],
+                )  # one row more, that nobody reads
             kept = kept if kept is None else torch.cat([kept, kept[: filling(wanted)]])
         attend = Attention(lengths, self.config.num_attention_heads)
         x = self.project(x.to(self.dtype))  # (S, H)

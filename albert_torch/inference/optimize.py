@@ -33,15 +33,17 @@ _HEADS: dict[type[AlbertPreTrainedModel], Head] = {
     heads.AlbertForPreTraining: lambda m, x, pooled, give: outputs.AlbertForPreTrainingOutput(
         None, give(m.predictions(x)), m.sop_classifier(pooled)
     ),
-    heads.AlbertForMaskedLM: lambda m, x, pooled, give: outputs.MaskedLMOutput(None, give(m.predictions(x))),
-    heads.AlbertForSequenceClassification: lambda m, x, pooled, give: outputs.SequenceClassifierOutput(
-        None, m.classifier(pooled)
+    heads.AlbertForMaskedLM: lambda m, x, pooled, give: outputs.MaskedLMOutput(
+        None, give(m.predictions(x))
+    ),
+    heads.AlbertForSequenceClassification: lambda m, x, pooled, give: (
+        outputs.SequenceClassifierOutput(None, m.classifier(pooled))
     ),
     heads.AlbertForTokenClassification: lambda m, x, pooled, give: outputs.TokenClassifierOutput(
         None, give(m.classifier(x))
     ),
-    heads.AlbertForQuestionAnswering: lambda m, x, pooled, give: outputs.QuestionAnsweringModelOutput(
-        None, *_two(give(m.qa_outputs(x)))
+    heads.AlbertForQuestionAnswering: lambda m, x, pooled, give: (
+        outputs.QuestionAnsweringModelOutput(None, *_two(give(m.qa_outputs(x))))
     ),
     heads.AlbertForMultipleChoice: lambda m, x, pooled, give: outputs.MultipleChoiceModelOutput(
         None, m.classifier(pooled)
@@ -67,14 +69,22 @@ def optimize(
     Raises `TypeError` for a model of another kind, `ValueError` for another dtype, or one the device has not.
     """
     if not isinstance(model, tuple(_HEADS)):
-        raise TypeError(f"optimize takes one of {', '.join(c.__name__ for c in _HEADS)}, not {type(model).__name__}")
+        raise TypeError(
+            f"optimize takes one of {', '.join(c.__name__ for c in _HEADS)}, not {type(model).__name__}"
+        )
     if dtype not in DTYPES:
         raise ValueError(f"dtype={dtype} is not one of {', '.join(map(str, DTYPES))}")
     device = torch.device(model.device if device is None else device)
-    if (device.type == "cpu" and dtype == torch.float16) or (device.type != "cpu" and dtype == torch.int8):
-        raise ValueError(f"dtype={dtype} is not for {device.type}: float16 is for GPUs, int8 for CPUs; use bfloat16")
+    if (device.type == "cpu" and dtype == torch.float16) or (
+        device.type != "cpu" and dtype == torch.int8
+    ):
+        raise ValueError(
+            f"dtype={dtype} is not for {device.type}: float16 is for GPUs, int8 for CPUs; use bfloat16"
+        )
     if calibration is not None and dtype != torch.int8:
-        raise ValueError(f"calibration is for dtype=torch.int8 alone, not for {dtype}; leave it out")
+        raise ValueError(
+            f"calibration is for dtype=torch.int8 alone, not for {dtype}; leave it out"
+        )
     return OptimizedAlbert(model, dtype, device, calibration)
 
 
@@ -96,11 +106,15 @@ class OptimizedAlbert(nn.Module):
         self.config = copy.deepcopy(model.config)
         self.kind = next(kind for kind in type(model).__mro__ if kind in _HEADS)
         encoder = model.base_model.encoder
-        shell = copy.deepcopy(model, {id(encoder): None})  # embeddings, pooler and head; the encoder is not copied
+        shell = copy.deepcopy(
+            model, {id(encoder): None}
+        )  # embeddings, pooler and head; the encoder is not copied
         self.model = shell.float().to(device).eval().requires_grad_(False)
         if dtype == torch.bfloat16 and device.type == "cpu" and not kernels.bf16_pays():
             dtype = torch.float32
-        self.encoder = PackedEncoder(encoder, self.config, torch.float32 if dtype == torch.int8 else dtype, device)
+        self.encoder = PackedEncoder(
+            encoder, self.config, torch.float32 if dtype == torch.int8 else dtype, device
+        )
         if dtype == torch.int8:
             self.encoder.to_int8(encoder, *self._calibration(calibration))
         self.training = False
@@ -110,7 +124,10 @@ class OptimizedAlbert(nn.Module):
         if rows is None:
             generator, config = torch.Generator().manual_seed(0), self.config
             lengths = [min(n, config.max_position_embeddings) for n in CALIBRATION_LENGTHS]
-            rows = [torch.randint(config.vocab_size, (n,), generator=generator).tolist() for n in lengths]
+            rows = [
+                torch.randint(config.vocab_size, (n,), generator=generator).tolist()
+                for n in lengths
+            ]
         rows = sorted(rows, key=len)
         ids = self._ids(rows)[None]
         columns = self._ids(range(len(row)) for row in rows)[None]
@@ -119,11 +136,15 @@ class OptimizedAlbert(nn.Module):
     def train(self, mode: bool = True) -> OptimizedAlbert:
         """Does nothing for False.  Raises `ValueError` for True."""
         if mode:
-            raise ValueError("an optimized model is for inference: train the plain model, then call optimize again")
+            raise ValueError(
+                "an optimized model is for inference: train the plain model, then call optimize again"
+            )
         return self
 
     def _apply(self, *args: Any, **kwargs: Any) -> Any:
-        raise ValueError("an optimized model cannot be moved or cast: call optimize(model, dtype, device) again")
+        raise ValueError(
+            "an optimized model cannot be moved or cast: call optimize(model, dtype, device) again"
+        )
 
     @torch.no_grad()
     def forward(
@@ -142,7 +163,9 @@ class OptimizedAlbert(nn.Module):
         Raises `ValueError` as the model does, for a mask that is not (B, T), and when attentions are asked for.
         """
         if self.config.output_attentions if output_attentions is None else output_attentions:
-            raise ValueError("the fast path never makes attention probabilities: call the plain model for them")
+            raise ValueError(
+                "the fast path never makes attention probabilities: call the plain model for them"
+            )
         inputs = [input_ids, token_type_ids, position_ids, inputs_embeds, attention_mask]
         choices = 0
         if self.kind is heads.AlbertForMultipleChoice:
@@ -154,7 +177,9 @@ class OptimizedAlbert(nn.Module):
         if attention_mask is None:
             attention_mask = embedded.new_ones(rows, length)
         if attention_mask.shape != (rows, length):
-            raise ValueError(f"attention_mask is {tuple(attention_mask.shape)}, must be {(rows, length)} here")
+            raise ValueError(
+                f"attention_mask is {tuple(attention_mask.shape)}, must be {(rows, length)} here"
+            )
         real = attention_mask.bool()
         lengths, order = real.sum(dim=1).sort(stable=True)  # shortest row first
         row, column = real[order].nonzero().unbind(dim=1)  # (S,) each
@@ -166,13 +191,21 @@ class OptimizedAlbert(nn.Module):
             return padded.index_copy_(0, cells, tokens).view(rows, length, -1)  # (B, T, ...)
 
         seen: list[Tensor] | None = None
-        if self.config.output_hidden_states if output_hidden_states is None else output_hidden_states:
+        if (
+            self.config.output_hidden_states
+            if output_hidden_states is None
+            else output_hidden_states
+        ):
             seen = []
         full = [n for n in lengths.tolist() if n]
         output = self._run(embedded.flatten(0, 1)[cells], full, column, row, rows, give, None, seen)
         if choices:
             output.logits = output.logits.view(-1, choices)
-        return output if (self.config.return_dict if return_dict is None else return_dict) else output.to_tuple()
+        return (
+            output
+            if (self.config.return_dict if return_dict is None else return_dict)
+            else output.to_tuple()
+        )
 
     @torch.no_grad()
     def packed(
@@ -192,29 +225,41 @@ class OptimizedAlbert(nn.Module):
         lengths = [len(row) for row in rows]
         limit = self.config.max_position_embeddings
         if not lengths or not all(0 < n <= limit for n in lengths):
-            raise ValueError(f"rows have {lengths} tokens; give at least one row, each of 1 to {limit} tokens")
+            raise ValueError(
+                f"rows have {lengths} tokens; give at least one row, each of 1 to {limit} tokens"
+            )
         order = sorted(range(len(rows)), key=lengths.__getitem__)  # shortest row first; stable
         starts = [0, *accumulate(lengths)]  # of the rows, as given
         cells = self._ids(range(starts[i], starts[i + 1]) for i in order)  # (S,)
         columns = self._ids(range(lengths[i]) for i in order)  # (S,)
         row = self._ids([i] * lengths[i] for i in order)  # (S,)
-        segments = torch.zeros_like(cells) if token_type_ids is None else self._ids(token_type_ids[i] for i in order)
+        segments = (
+            torch.zeros_like(cells)
+            if token_type_ids is None
+            else self._ids(token_type_ids[i] for i in order)
+        )
         inputs = (self._ids(rows[i] for i in order)[None], segments[None], columns[None])
         embedded = self.model.base_model.embeddings(*inputs)[0]  # (S, E)
         kept = None
         if keep is not None:
             kept = torch.zeros(len(cells), dtype=torch.bool, device=cells.device)
-            kept[self._ids([starts[i] + place for place in keep[i]] for i in range(len(rows)))] = True  # as given
+            kept[self._ids([starts[i] + place for place in keep[i]] for i in range(len(rows)))] = (
+                True  # as given
+            )
             kept = kept[cells]
             cells = cells[kept]
 
         def give(tokens: Tensor) -> Tensor:
             return tokens if order == sorted(order) else tokens[cells.argsort()]
 
-        return self._run(embedded, [lengths[i] for i in order], columns, row, len(rows), give, kept, None, head)
+        return self._run(
+            embedded, [lengths[i] for i in order], columns, row, len(rows), give, kept, None, head
+        )
 
     def _ids(self, rows: Iterable[Iterable[int]]) -> Tensor:
-        return torch.tensor(list(chain.from_iterable(rows)), dtype=torch.long, device=self.model.device)
+        return torch.tensor(
+            list(chain.from_iterable(rows)), dtype=torch.long, device=self.model.device
+        )
 
     def _run(
         self,

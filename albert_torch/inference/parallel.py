@@ -31,11 +31,15 @@ def shares() -> list[int]:
     return [n for n in range(threads, 0, -1) if threads % n == 0]
 
 
-def side_by_side(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> list[Result]:
+def side_by_side(
+    function: Callable[[Item], Result], items: Sequence[Item], workers: int
+) -> list[Result]:
     """The function of each item, in their order, computed by so many workers at a time, which share the threads."""
     if workers == 1:
         return [function(item) for item in items]
-    return list(_pool(os.getpid(), workers, torch.get_num_threads() // workers).map(function, items))
+    return list(
+        _pool(os.getpid(), workers, torch.get_num_threads() // workers).map(function, items)
+    )
 
 
 def _use(threads: int) -> None:
@@ -51,5 +55,7 @@ def _pool(process: int, workers: int, threads: int) -> ThreadPoolExecutor:
     pool = ThreadPoolExecutor(workers, "albert_torch", initializer=_use, initargs=(threads,))
     started = threading.Barrier(workers)
     list(pool.map(lambda _: started.wait(), range(workers)))
-    torch.set_num_threads(before)  # what a thread is told, those that are yet to start would take over
+    torch.set_num_threads(
+        before
+    )  # what a thread is told, those that are yet to start would take over
     return pool

@@ -38,11 +38,15 @@ class Answer(NamedTuple):
 class Tasks:
     """An optimized model and its tokenizer."""
 
-    def __init__(self, model: OptimizedAlbert, tokenizer: AlbertTokenizer, max_length: int | None = None) -> None:
+    def __init__(
+        self, model: OptimizedAlbert, tokenizer: AlbertTokenizer, max_length: int | None = None
+    ) -> None:
         self.model, self.tokenizer, self.config = model, tokenizer, model.config
         limit = min(self.config.max_position_embeddings, tokenizer.model_max_length)
         if max_length is not None and not 3 <= max_length <= limit:
-            raise ValueError(f"max_length={max_length} must be from 3 to {limit}, which is what the model takes")
+            raise ValueError(
+                f"max_length={max_length} must be from 3 to {limit}, which is what the model takes"
+            )
         self.max_length = limit if max_length is None else max_length
 
     def tokenized(self, texts: Iterable[Text]) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
@@ -51,7 +55,11 @@ class Tasks:
 
         def read() -> Any:
             window = list(islice(source, WINDOW))
-            return self.tokenizer(window, truncation=True, max_length=self.max_length) if window else None
+            return (
+                self.tokenizer(window, truncation=True, max_length=self.max_length)
+                if window
+                else None
+            )
 
         with ThreadPoolExecutor(1) as thread:
             ahead = thread.submit(read)
@@ -59,7 +67,9 @@ class Tasks:
                 ahead = thread.submit(read)
                 yield batch["input_ids"], batch["token_type_ids"]
 
-    def classify(self, texts: Sequence[Text], *, batch_tokens: int = BATCH_TOKENS) -> list[dict[str, float]]:
+    def classify(
+        self, texts: Sequence[Text], *, batch_tokens: int = BATCH_TOKENS
+    ) -> list[dict[str, float]]:
         """For each text, every label's probability, the likeliest first; for a regression model its number.
 
         Raises `ValueError` for a model that is no classifier.
@@ -76,7 +86,9 @@ class Tasks:
             for i in range(len(ids)):
                 values = _probabilities(scores[i], self.config.problem_type)
                 best = values.argsort(descending=True).tolist()
-                results.append({names.get(label, f"LABEL_{label}"): float(values[label]) for label in best})
+                results.append(
+                    {names.get(label, f"LABEL_{label}"): float(values[label]) for label in best}
+                )
         return results
 
     def fill_mask(self, text: Text, top_k: int = 5) -> list[list[tuple[str, float]]]:
@@ -92,10 +104,15 @@ class Tasks:
             raise ValueError(
                 f"the first {self.max_length} tokens hold no {self.tokenizer.mask_token}; put it where a word is to be"
             )
-        probabilities = self.model.packed(ids, types, keep=[places]).logits.softmax(dim=-1)  # (masks, V)
+        probabilities = self.model.packed(ids, types, keep=[places]).logits.softmax(
+            dim=-1
+        )  # (masks, V)
         best = probabilities.topk(min(top_k, probabilities.shape[-1]))
         return [
-            [(self.tokenizer.convert_ids_to_tokens(i), p) for i, p in zip(tokens, values, strict=True)]
+            [
+                (self.tokenizer.convert_ids_to_tokens(i), p)
+                for i, p in zip(tokens, values, strict=True)
+            ]
             for tokens, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 
@@ -127,17 +144,25 @@ class Tasks:
         ids, types = batch["input_ids"], batch["token_type_ids"]
         output = self.model.packed(ids, types)
         lengths = [len(row) for row in ids]
-        windows = zip(output.start_logits.split(lengths), output.end_logits.split(lengths), strict=True)
+        windows = zip(
+            output.start_logits.split(lengths), output.end_logits.split(lengths), strict=True
+        )
         spans, empty = [], []
         for row, (start, end) in enumerate(windows):
-            inside = (torch.tensor(types[row]) == 1) & (torch.tensor(batch["special_tokens_mask"][row]) == 0)
-            band = torch.ones(lengths[row], lengths[row]).triu().tril(max_answer_length - 1).bool()  # start <= end
+            inside = (torch.tensor(types[row]) == 1) & (
+                torch.tensor(batch["special_tokens_mask"][row]) == 0
+            )
+            band = (
+                torch.ones(lengths[row], lengths[row]).triu().tril(max_answer_length - 1).bool()
+            )  # start <= end
             allowed = band & inside & inside[:, None]
             spans.append((start[:, None] + end).cpu().masked_fill(~allowed, -torch.inf))  # (T, T)
             empty.append(float(start[0] + end[0]))  # both at [CLS]: no answer in this window
         scores = torch.cat([window.flatten() for window in spans])
         if not scores.isfinite().any():
-            raise ValueError("the context holds no token that could be an answer; give more than spaces")
+            raise ValueError(
+                "the context holds no token that could be an answer; give more than spaces"
+            )
         everything = torch.cat([scores, torch.tensor([min(empty)])]) if allow_no_answer else scores
         best = int(everything.argmax())
         score = float(everything.softmax(dim=0)[best])
@@ -161,13 +186,16 @@ class Tasks:
 def _probabilities(logits: Tensor, problem_type: str | None) -> Tensor:
     if problem_type == "regression" or len(logits) == 1:
         return logits
-    return logits.sigmoid() if problem_type == "multi_label_classification" else logits.softmax(dim=-1)
+    return (
+        logits.sigmoid() if problem_type == "multi_label_classification" else logits.softmax(dim=-1)
+    )
 
 
 def batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[Sequence[Row]]:
     """Rows that come sorted by the length of their first item, in batches of like sizes, about `batch_tokens` at most.
 
-    After each of them the heap is trimmed, unless there are but a few tokens."""
+    After each of them the heap is trimmed, unless there are but a few tokens.
+    """
     lengths = [len(row[0]) for row in rows]
     total = sum(lengths)
     for some in parts(lengths, -(-total // batch_tokens)):

@@ -22,14 +22,18 @@ def parts(costs: Sequence[int], count: int) -> Iterator[range]:
         start = end
 
 
-def plan(lengths: Sequence[int], hidden_size: int, staffs: Sequence[int]) -> tuple[int, list[list[int]]]:
+def plan(
+    lengths: Sequence[int], hidden_size: int, staffs: Sequence[int]
+) -> tuple[int, list[list[int]]]:
     """How many workers to employ, one of the numbers `staffs`, and the rows of each chunk; `lengths` ascend.
 
     As many workers as have enough to do, and about as much each: neighbours are dealt out, the longest first, each row
     to whom has the least so far.
     """
     total = sum(lengths)
-    costs = [length * (hidden_size + length) for length in lengths]  # products, and attention, which is the slower one
+    costs = [
+        length * (hidden_size + length) for length in lengths
+    ]  # products, and attention, which is the slower one
     for workers in staffs:
         loads = [0] * workers
         chunks: list[list[int]] = []

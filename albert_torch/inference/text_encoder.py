@@ -46,7 +46,9 @@ class Encoder(Tasks):
         super().__init__(fast, tokenizer, max_length)
         self.pooling = pooling
         if pooling == "pooler" and self.model.model.base_model.pooler is None:
-            raise ValueError(f"{self.model.kind.__name__} has no pooler; use another pooling, or load an AlbertModel")
+            raise ValueError(
+                f"{self.model.kind.__name__} has no pooler; use another pooling, or load an AlbertModel"
+            )
 
     @classmethod
     def from_pretrained(
@@ -67,12 +69,20 @@ class Encoder(Tasks):
         config = AlbertConfig.from_pretrained(name_or_dir, **source)
         named = (config.architectures or [""])[0].replace("ForPreTraining", "ForMaskedLM")
         kind: Any = AlbertModel if pooling == "pooler" else getattr(heads, named, AlbertModel)
-        options: dict[str, Any] = {"add_pooling_layer": pooling == "pooler"} if kind is AlbertModel else {}
-        model, info = kind.from_pretrained(name_or_dir, config=config, output_loading_info=True, **options, **source)
+        options: dict[str, Any] = (
+            {"add_pooling_layer": pooling == "pooler"} if kind is AlbertModel else {}
+        )
+        model, info = kind.from_pretrained(
+            name_or_dir, config=config, output_loading_info=True, **options, **source
+        )
         if pooling == "pooler" and (new := info["missing_keys"]):
-            raise ValueError(f"{name_or_dir} holds no {', '.join(sorted(new))}; use another pooling")
+            raise ValueError(
+                f"{name_or_dir} holds no {', '.join(sorted(new))}; use another pooling"
+            )
         tokenizer = AlbertTokenizer.from_pretrained(name_or_dir, **source)
-        return cls(model, tokenizer, dtype=dtype, device=device, pooling=pooling, max_length=max_length)
+        return cls(
+            model, tokenizer, dtype=dtype, device=device, pooling=pooling, max_length=max_length
+        )
 
     # ---- vectors ----
 
@@ -94,7 +104,11 @@ class Encoder(Tasks):
         vectors = numpy.empty((len(texts), self.config.hidden_size), dtype=numpy.float32)
         start = 0
         for window in self.windows(
-            texts, batch_tokens=batch_tokens, normalize=normalize, show_progress=show_progress, total=len(texts)
+            texts,
+            batch_tokens=batch_tokens,
+            normalize=normalize,
+            show_progress=show_progress,
+            total=len(texts),
         ):
             vectors[start : start + len(window)] = window.numpy()
             start += len(window)
@@ -110,7 +124,9 @@ class Encoder(Tasks):
     ) -> Iterator[Any]:
         """The vector of each text, (H,) in float32, one after another: about a thousand texts are held at a time."""
         _numpy()
-        for window in self.windows(texts, batch_tokens=batch_tokens, normalize=normalize, show_progress=show_progress):
+        for window in self.windows(
+            texts, batch_tokens=batch_tokens, normalize=normalize, show_progress=show_progress
+        ):
             yield from window.numpy()
 
     def windows(
@@ -128,10 +144,17 @@ class Encoder(Tasks):
         with _Progress(total, show_progress) as progress:
             for ids, types in self.tokenized(texts):
                 rows = list(zip(map(tuple, ids), map(tuple, types), strict=True))
-                unique = sorted(set(rows), key=lambda row: (len(row[0]), row))  # a text met again is free
-                vectors, done = torch.empty(len(unique), self.config.hidden_size, dtype=torch.float32), 0
+                unique = sorted(
+                    set(rows), key=lambda row: (len(row[0]), row)
+                )  # a text met again is free
+                vectors, done = (
+                    torch.empty(len(unique), self.config.hidden_size, dtype=torch.float32),
+                    0,
+                )
                 for batch in batches(unique, batch_tokens):
-                    vectors[done : (done := done + len(batch))] = self._pool(*zip(*batch, strict=True))
+                    vectors[done : (done := done + len(batch))] = self._pool(
+                        *zip(*batch, strict=True)
+                    )
                     progress.add(0, sum(len(row[0]) for row in batch))
                 progress.add(len(rows), 0)
                 places = {row: i for i, row in enumerate(unique)}
@@ -141,18 +164,24 @@ class Encoder(Tasks):
     def _pool(self, ids: Sequence[Sequence[int]], types: Sequence[Sequence[int]]) -> Tensor:
         if self.pooling in ("cls", "pooler"):
             output = self.model.packed(ids, types, keep=[[0]] * len(ids), head=False)
-            pooled: Tensor = output.last_hidden_state if self.pooling == "cls" else output.pooler_output
+            pooled: Tensor = (
+                output.last_hidden_state if self.pooling == "cls" else output.pooler_output
+            )
             return pooled
         x = self.model.packed(ids, types, head=False).last_hidden_state  # (S, H)
         parts = x.split([len(row) for row in ids])
-        return torch.stack([part.mean(dim=0) if self.pooling == "mean" else part.amax(dim=0) for part in parts])
+        return torch.stack(
+            [part.mean(dim=0) if self.pooling == "mean" else part.amax(dim=0) for part in parts]
+        )
 
 
 def _numpy() -> Any:
     try:
         import numpy
     except ImportError:
-        raise ImportError("vectors are numpy arrays: pip install 'albert-torch[inference]'") from None
+        raise ImportError(
+            "vectors are numpy arrays: pip install 'albert-torch[inference]'"
+        ) from None
     return numpy
 
 
@@ -166,7 +195,9 @@ class _Progress:
     def add(self, texts: int, tokens: int) -> None:
         """Count texts and tokens that are done."""
         self.tokens += tokens
-        self.bar.set_postfix_str(f"{self.tokens / (time.perf_counter() - self.start):,.0f} tokens/s")
+        self.bar.set_postfix_str(
+            f"{self.tokens / (time.perf_counter() - self.start):,.0f} tokens/s"
+        )
         self.bar.update(texts)
 
     def __enter__(self) -> _Progress:

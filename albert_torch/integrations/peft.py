@@ -11,4 +11,6 @@ def register_with_peft() -> None:
     Raises `ImportError` when peft is not installed.
     """
     constants = _optional("peft").utils.constants
-    constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.setdefault("albert", ["query", "value"])
+    constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.setdefault(
+        "albert", ["query", "value"]
+    )

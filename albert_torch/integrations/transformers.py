@@ -42,7 +42,9 @@ def register_with_transformers() -> None:
     """
     transformers = _optional("transformers")
     for auto_class, name in AUTO_CLASSES.items():
-        getattr(transformers, auto_class).register(transformers.AlbertConfig, inside_transformers(name), exist_ok=True)
+        getattr(transformers, auto_class).register(
+            transformers.AlbertConfig, inside_transformers(name), exist_ok=True
+        )
 
 
 @cache
@@ -54,16 +56,22 @@ def inside_transformers(name: str) -> Any:
     def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
         transformers.PreTrainedModel.__init__(self, config)
         kwargs.setdefault("attn_implementation", config._attn_implementation)
-        untied = AlbertConfig.from_dict(config.to_dict(), tie_word_embeddings=False)  # transformers ties, in post_init
+        untied = AlbertConfig.from_dict(
+            config.to_dict(), tie_word_embeddings=False
+        )  # transformers ties, in post_init
         plain = ours(untied, *args, **kwargs)
         for module in plain.modules():
             if hasattr(module, "config"):
                 module.config = config  # one config for all: clients write to it
         self._modules.update(plain._modules)
-        vars(self).update({key: value for key, value in vars(plain).items() if key not in vars(self)})
+        vars(self).update(
+            {key: value for key, value in vars(plain).items() if key not in vars(self)}
+        )
         self.post_init()
 
-    def tie_weights(self: Any, *args: Any, **kwargs: Any) -> None:  # found anew at each call: loading replaces it
+    def tie_weights(
+        self: Any, *args: Any, **kwargs: Any
+    ) -> None:  # found anew at each call: loading replaces it
         transformers.PreTrainedModel.tie_weights(self, *args, **kwargs)
 
     def _init_weights(self: Any, module: Any) -> None:

@@ -33,10 +33,29 @@ from albert_torch.parity.inputs import HEADS, SHAPES, TEXTS, batches, generate, 
 from albert_torch.parity.report import Case, Report
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
-__all__ = ["BACKENDS", "DTYPES", "HEADS", "Case", "Measurement", "Report", "check", "compare", "observe"]
+__all__ = [
+    "BACKENDS",
+    "DTYPES",
+    "HEADS",
+    "Case",
+    "Measurement",
+    "Report",
+    "check",
+    "compare",
+    "observe",
+]
 
-DTYPES = {"float64": torch.float64, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-BACKENDS = {"eager": ("eager", False), "sdpa": ("sdpa", False), "unpad": ("sdpa", True)}  # attention, unpad
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+BACKENDS = {
+    "eager": ("eager", False),
+    "sdpa": ("sdpa", False),
+    "unpad": ("sdpa", True),
+}  # attention, unpad
 
 CURE = "rewrite the files with `albert-torch convert` and check the result"
 
@@ -79,10 +98,16 @@ def check(
         if wrong := [name for name in given or () if name not in known]:
             raise ValueError(f"no {kind} {wrong[0]!r}; there are {', '.join(known)}")
     if not dtypes or not backends or (heads is not None and not heads):
-        raise ValueError("no head is named, or no dtype or backend: name one, or leave the option out for all")
+        raise ValueError(
+            "no head is named, or no dtype or backend: name one, or leave the option out for all"
+        )
     _transformers()
     begin, report = time.perf_counter(), Report()
-    jobs = _generated(heads, text, seed, report) if source is None else _given(source, heads, text, seed, report)
+    jobs = (
+        _generated(heads, text, seed, report)
+        if source is None
+        else _given(source, heads, text, seed, report)
+    )
     for number, job in enumerate(jobs, 1):
         progress(f"[{number}/{len(jobs)}] {job.label}: {job.head}")
         with tempfile.TemporaryDirectory() as folder:
@@ -95,13 +120,19 @@ def check(
 
 
 def _cases(
-    job: _Job, dtypes: Sequence[str], backends: Sequence[str], tolerances: Mapping[str, float], seed: int
+    job: _Job,
+    dtypes: Sequence[str],
+    backends: Sequence[str],
+    tolerances: Mapping[str, float],
+    seed: int,
 ) -> Iterator[Case]:
     """The weights, then each dtype and backend. In every dtype both sides start from the numbers in the files."""
     ours: Any = HEADS[job.head].from_pretrained(job.name, **job.arguments)
     theirs = {attention: _reference(job, attention) for attention in ("eager", "sdpa")}
     yield Case(job.label, job.head, "", "", compare_weights(ours, theirs["eager"]))
-    worst: dict[tuple[str, str], dict[Quantity, Measurement]] = {(d, b): {} for d in dtypes for b in backends}
+    worst: dict[tuple[str, str], dict[Quantity, Measurement]] = {
+        (d, b): {} for d in dtypes for b in backends
+    }
     exact = copy.deepcopy(theirs["eager"]).double()
     for batch in batches(job.head, job.rows, ours.config, seed):
         truth = observe(exact, batch, attentions=True)
@@ -115,12 +146,18 @@ def _cases(
                     wanted[attention] = observe(other, batch, attentions=attention == "eager")
                 mine.set_attn_implementation(attention)
                 mine.base_model.unpad = unpad
-                observed = [observe(mine, batch, attentions=attention == "eager"), wanted[attention], truth]
+                observed = [
+                    observe(mine, batch, attentions=attention == "eager"),
+                    wanted[attention],
+                    truth,
+                ]
                 if unpad:
                     observed = [at_real_tokens(one, batch) for one in observed]
                 tolerance = tolerances.get(dtype, TOLERANCES[DTYPES[dtype]])
                 exempt = dtype == "float64" or dtype in tolerances
-                for one in compare(*observed[:2], tolerance=tolerance, truth=None if exempt else observed[2]):
+                for one in compare(
+                    *observed[:2], tolerance=tolerance, truth=None if exempt else observed[2]
+                ):
                     known = worst[dtype, backend].setdefault(one.place, one)
                     worst[dtype, backend][one.place] = max(one, known, key=lambda m: m.excess)
     for (dtype, backend), measured in worst.items():
@@ -146,9 +183,13 @@ def _reference(job: _Job, attention: str) -> Any:
         model, info = kind.from_pretrained(job.name, **job.arguments, **options)
     except Exception as error:  # it raises nearly anything
         reason = " ".join([f"{type(error).__name__}:", *str(error).split()])[:200]
-        raise ValueError(f"transformers cannot load {job.name} as {kind.__name__} ({reason}); {CURE}") from error
+        raise ValueError(
+            f"transformers cannot load {job.name} as {kind.__name__} ({reason}); {CURE}"
+        ) from error
     if missing := sorted(info["missing_keys"]):
-        raise ValueError(f"transformers finds no {', '.join(missing[:3])} in {job.name}, all found here; {CURE}")
+        raise ValueError(
+            f"transformers finds no {', '.join(missing[:3])} in {job.name}, all found here; {CURE}"
+        )
     return model.eval()
 
 
@@ -159,8 +200,12 @@ def _generated(
     heads: Sequence[str] | None, text: str | os.PathLike[str] | None, seed: int, report: Report
 ) -> list[_Job]:
     if text is not None:
-        raise ValueError("generated checkpoints have no tokenizer: give a checkpoint that has, or leave out --text")
-    report.notes.append("inputs: random ids, padded rows of two segments (generated checkpoints have no tokenizer)")
+        raise ValueError(
+            "generated checkpoints have no tokenizer: give a checkpoint that has, or leave out --text"
+        )
+    report.notes.append(
+        "inputs: random ids, padded rows of two segments (generated checkpoints have no tokenizer)"
+    )
     trained = [head for head in heads or HEADS if head in ("Model", "PreTraining", "MaskedLM")]
     return (_given(Source(NANO), trained, None, seed, report) if trained else []) + [
         _Job(label, head, random_rows(AlbertConfig(**values), seed), "", {}, values)
@@ -170,10 +215,16 @@ def _generated(
 
 
 def _given(
-    source: Source, heads: Sequence[str] | None, text: str | os.PathLike[str] | None, seed: int, report: Report
+    source: Source,
+    heads: Sequence[str] | None,
+    text: str | os.PathLike[str] | None,
+    seed: int,
+    report: Report,
 ) -> list[_Job]:
     name = os.fspath(source.directory or source.name_or_dir)
-    arguments = {key: value for key, value in asdict(source).items() if value and key != "name_or_dir"}
+    arguments = {
+        key: value for key, value in asdict(source).items() if value and key != "name_or_dir"
+    }
     config = AlbertConfig.from_pretrained(name, **arguments)
     raw, path = read_state_dict(source)
     parts = {part_of(key) for key in by_canonical_name(raw, str(path))}
@@ -186,7 +237,10 @@ def _given(
         report.notes.append("pooled: left out, the checkpoint has no pooler")
     rows = _rows(source, arguments, config, text, seed, report)
     bare = {**arguments, "add_pooling_layer": pooler}
-    return [_Job(str(source), head, rows, name, bare if head == "Model" else arguments) for head in heads or can]
+    return [
+        _Job(str(source), head, rows, name, bare if head == "Model" else arguments)
+        for head in heads or can
+    ]
 
 
 def _rows(
@@ -198,11 +252,19 @@ def _rows(
     report: Report,
 ) -> list[Row]:
     """The texts' ids, compared with transformers' where a tokenizer.json says the same to both; or random ids."""
-    kinds = [name for name in ("tokenizer.json", "spiece.model", "vocab.txt") if source.find(name) is not None]
+    kinds = [
+        name
+        for name in ("tokenizer.json", "spiece.model", "vocab.txt")
+        if source.find(name) is not None
+    ]
     if not kinds:
         if text is not None:
-            raise ValueError(f"{source} has no tokenizer to read {os.fspath(text)} with: leave out --text")
-        report.notes.append("inputs: random ids, padded rows of two segments (the checkpoint has no tokenizer)")
+            raise ValueError(
+                f"{source} has no tokenizer to read {os.fspath(text)} with: leave out --text"
+            )
+        report.notes.append(
+            "inputs: random ids, padded rows of two segments (the checkpoint has no tokenizer)"
+        )
         return random_rows(config, seed)
     texts = TEXTS if text is None else _texts(Path(text))
 
@@ -218,13 +280,19 @@ def _rows(
         theirs = encode(_transformers().AutoTokenizer.from_pretrained(name, **arguments))
         report.cases.append(Case(str(source), "tokens", "", "", compare_ids(rows, theirs)))
     else:
-        report.notes.append("tokens: not compared: without a tokenizer.json transformers 5 departs from Google's ids")
+        report.notes.append(
+            "tokens: not compared: without a tokenizer.json transformers 5 departs from Google's ids"
+        )
     return rows
 
 
 def _texts(path: Path) -> list[tuple[str, str | None]]:
     """One text a line, a tab between the two of a pair; empty lines are skipped."""
-    lines = [line.partition("\t") for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
+    lines = [
+        line.partition("\t")
+        for line in path.read_text(encoding="utf-8").split("\n")
+        if line.strip()
+    ]
     if not lines:
         raise ValueError(f"{path} holds no text: write one a line")
     return [(first, second if tab else None) for first, tab, second in lines]

@@ -45,7 +45,9 @@ class Measurement:
     error: float  # infinite for NaN, another shape, or a place that only one side has
     scale: float
     tolerance: float
-    ours_to_float64: float | None = None  # each side's own error, where the reference was also run in float64
+    ours_to_float64: float | None = (
+        None  # each side's own error, where the reference was also run in float64
+    )
     theirs_to_float64: float | None = None
 
     @property
@@ -68,24 +70,37 @@ def observe(model: nn.Module, batch: Mapping[str, Tensor], *, attentions: bool =
     fixed random projection of the outputs at real tokens.
     """
     dtype = next(model.parameters()).dtype
-    batch = {name: value.to(dtype) if value.is_floating_point() else value for name, value in batch.items()}
+    batch = {
+        name: value.to(dtype) if value.is_floating_point() else value
+        for name, value in batch.items()
+    }
     backbone: Any = model.base_model
-    within: dict[str, Any] = {}  # what the backbone gives: transformers' heads keep the pooled output to themselves
+    within: dict[
+        str, Any
+    ] = {}  # what the backbone gives: transformers' heads keep the pooled output to themselves
     hook = backbone.register_forward_hook(lambda module, inputs, output: within.update(output))
-    output = model(**batch, output_hidden_states=True, output_attentions=attentions, return_dict=True)
+    output = model(
+        **batch, output_hidden_states=True, output_attentions=attentions, return_dict=True
+    )
     hook.remove()
     results = {name: x for name, x in {**within, **output}.items() if isinstance(x, Tensor)}
-    objective: Any = results["loss"] if "loss" in results else _projection(results.values(), _real(batch))
+    objective: Any = (
+        results["loss"] if "loss" in results else _projection(results.values(), _real(batch))
+    )
     model.zero_grad(set_to_none=True)
     objective.backward()
     layers = backbone.config.num_hidden_layers
-    runs = max(1, (len(output.hidden_states) - 1) // layers)  # transformers keeps a state for each inner layer
+    runs = max(
+        1, (len(output.hidden_states) - 1) // layers
+    )  # transformers keeps a state for each inner layer
     observed: Observed = {}
     for layer, states in enumerate(output.hidden_states[::runs]):
         observed[Quantity("hidden", f"hidden {layer}/{layers}", layer)] = states.detach()
     for layer, probabilities in enumerate(output.attentions if attentions else (), 1):
         name = f"attn {layer}/{len(output.attentions)}"
-        observed[Quantity("attn", name, layer)] = probabilities.detach().transpose(1, 2)  # (B, T, N, T)
+        observed[Quantity("attn", name, layer)] = probabilities.detach().transpose(
+            1, 2
+        )  # (B, T, N, T)
     kinds = {"loss": "loss", "pooler_output": "pooled", "last_hidden_state": "hidden"}
     for name, tensor in results.items():
         observed[Quantity(kinds.get(name, "logits"), name)] = tensor.detach()
@@ -126,13 +141,19 @@ def _projection(tensors: Iterable[Tensor], mask: Tensor) -> Tensor:
     return total
 
 
-def compare(ours: Observed, theirs: Observed, *, tolerance: float, truth: Observed | None = None) -> list[Measurement]:
+def compare(
+    ours: Observed, theirs: Observed, *, tolerance: float, truth: Observed | None = None
+) -> list[Measurement]:
     """The measurement of every place that either side has.
 
     `tolerance` is times the scale (see `TOLERANCES`); with `truth`, the reference in float64, `OWN_ERRORS` holds too.
     """
     largest = max((_largest(x) for place, x in theirs.items() if place.what == "grad"), default=0.0)
-    rounding = {} if truth is None else {place: difference(x, truth.get(place)) for place, x in theirs.items()}
+    rounding = (
+        {}
+        if truth is None
+        else {place: difference(x, truth.get(place)) for place, x in theirs.items()}
+    )
     measurements = []
     for place in {**theirs, **ours}:
         error = difference(ours.get(place), theirs.get(place))
@@ -140,8 +161,12 @@ def compare(ours: Observed, theirs: Observed, *, tolerance: float, truth: Observ
         allowed = tolerance * scale
         own: tuple[float | None, float | None] = (None, None)
         if truth is not None:
-            kin = {"grad": ("grad",), "loss": ("loss", "logits")}.get(place.what, ())  # a loss errs with its logits
-            theirs_own = max((e for at, e in rounding.items() if at == place or at.what in kin), default=0.0)
+            kin = {"grad": ("grad",), "loss": ("loss", "logits")}.get(
+                place.what, ()
+            )  # a loss errs with its logits
+            theirs_own = max(
+                (e for at, e in rounding.items() if at == place or at.what in kin), default=0.0
+            )
             allowed = max(allowed, OWN_ERRORS * theirs_own)
             own = difference(ours.get(place), truth.get(place)), rounding.get(place)
         measurements.append(Measurement(place, error, scale, allowed, *own))
@@ -153,9 +178,15 @@ def compare_weights(ours: nn.Module, theirs: nn.Module) -> list[Measurement]:
     mine, others = ours.state_dict(), theirs.state_dict()
     measurements = []
     for key, other in zip_longest(mine, others):
-        name = key if key == other else f"{key or 'nothing'} where transformers has {other or 'nothing'}"
+        name = (
+            key
+            if key == other
+            else f"{key or 'nothing'} where transformers has {other or 'nothing'}"
+        )
         error = difference(mine[key], others[key]) if key == other else math.inf
-        measurements.append(Measurement(Quantity("weights", name), error, _largest(others.get(other)), 0.0))
+        measurements.append(
+            Measurement(Quantity("weights", name), error, _largest(others.get(other)), 0.0)
+        )
     return measurements
 
 
@@ -163,8 +194,14 @@ def compare_ids(ours: Sequence[Row], theirs: Sequence[Row]) -> list[Measurement]
     """Text by text, how many token ids and segments differ; none may."""
     measurements = []
     for number, (mine, other) in enumerate(zip(ours, theirs, strict=True), 1):
-        wrong = sum(a != b for ours, theirs in zip(mine, other, strict=True) for a, b in zip_longest(ours, theirs))
-        measurements.append(Measurement(Quantity("tokens", f"text {number}"), wrong, len(other[0]), 0.0))
+        wrong = sum(
+            a != b
+            for ours, theirs in zip(mine, other, strict=True)
+            for a, b in zip_longest(ours, theirs)
+        )
+        measurements.append(
+            Measurement(Quantity("tokens", f"text {number}"), wrong, len(other[0]), 0.0)
+        )
     return measurements
 
 

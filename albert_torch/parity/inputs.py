@@ -44,8 +44,14 @@ SHAPES: dict[str, dict[str, Any]] = {
 }
 # No comma after a digit: Google's tokenizer, and so ours, splits "1," in two; the tokenizer.json of the Hub does not.
 TEXTS: tuple[tuple[str, str | None], ...] = (
-    ("The lighthouse keeper counts 1234 ships a year, he says.", "He wrote to his sister that it is never enough!"),
-    ('It wasn\'t the café (on the corner) that closed; it was the one with a £5 "set menu" - was it?', None),
+    (
+        "The lighthouse keeper counts 1234 ships a year, he says.",
+        "He wrote to his sister that it is never enough!",
+    ),
+    (
+        'It wasn\'t the café (on the corner) that closed; it was the one with a £5 "set menu" - was it?',
+        None,
+    ),
     ("Fine.", None),
     ("", None),
 )
@@ -76,8 +82,12 @@ def batches(head: str, rows: Sequence[Row], config: AlbertConfig, seed: int) -> 
         pad = config.pad_token_id or 0
         batch = {
             "input_ids": torch.tensor([ids + [pad] * (length - len(ids)) for ids, _ in chunk]),
-            "attention_mask": torch.tensor([[1] * len(ids) + [0] * (length - len(ids)) for ids, _ in chunk]),
-            "token_type_ids": torch.tensor([segments + [0] * (length - len(ids)) for ids, segments in chunk]),
+            "attention_mask": torch.tensor(
+                [[1] * len(ids) + [0] * (length - len(ids)) for ids, _ in chunk]
+            ),
+            "token_type_ids": torch.tensor(
+                [segments + [0] * (length - len(ids)) for ids, segments in chunk]
+            ),
         }
         if head == "MultipleChoice":
             batch = {name: value.view(-1, 2, length) for name, value in batch.items()}  # (B, 2, T)
@@ -102,8 +112,14 @@ def labels(head: str, batch: Mapping[str, Tensor], config: AlbertConfig, seed: i
     if head == "SequenceClassification":
         if config.problem_type == "multi_label_classification":
             return {"labels": draw(2, rows, classes).double()}
-        regression = config.problem_type == "regression" or (config.problem_type is None and classes == 1)
-        return {"labels": draw(9, rows, classes).squeeze(1).double() if regression else draw(classes, rows)}
+        regression = config.problem_type == "regression" or (
+            config.problem_type is None and classes == 1
+        )
+        return {
+            "labels": draw(9, rows, classes).squeeze(1).double()
+            if regression
+            else draw(classes, rows)
+        }
     if head == "TokenClassification":
         return {"labels": draw(classes, *ids.shape).masked_fill(~real, -100)}
     if head == "QuestionAnswering":
@@ -112,7 +128,9 @@ def labels(head: str, batch: Mapping[str, Tensor], config: AlbertConfig, seed: i
     return {"labels": draw(ids.shape[1], rows)} if head == "MultipleChoice" else {}
 
 
-def generate(head: str, values: Mapping[str, Any], directory: str | os.PathLike[str], seed: int) -> None:
+def generate(
+    head: str, values: Mapping[str, Any], directory: str | os.PathLike[str], seed: int
+) -> None:
     """Write a checkpoint with transformers, every parameter drawn at random: biases and LayerNorms too."""
     import transformers
 
@@ -121,5 +139,7 @@ def generate(head: str, values: Mapping[str, Any], directory: str | os.PathLike[
     with torch.no_grad():
         for key, parameter in model.named_parameters():
             norm = "layernorm" in key.lower().replace("_", "") and key.endswith("weight")
-            parameter.normal_(mean=1.0 if norm else 0.0, std=0.2 if norm else 0.05, generator=generator)
+            parameter.normal_(
+                mean=1.0 if norm else 0.0, std=0.2 if norm else 0.05, generator=generator
+            )
     model.save_pretrained(directory)

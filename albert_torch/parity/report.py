@@ -19,7 +19,8 @@ import torch
 from albert_torch.parity.compare import OWN_ERRORS, QUANTITIES, TOLERANCES, Measurement
 
 CRITERIA = (
-    "allowed, times the scale: " + ", ".join(f"{str(dtype)[6:]} {value:.2g}" for dtype, value in TOLERANCES.items()),
+    "allowed, times the scale: "
+    + ", ".join(f"{str(dtype)[6:]} {value:.2g}" for dtype, value in TOLERANCES.items()),
     "unpad is compared at real tokens; its question-answering loss, whose softmax runs over padding, is not",
     f"below float64 also {OWN_ERRORS:g} times transformers' own error against float64, where that is more",
 )
@@ -74,7 +75,11 @@ def environment() -> dict[str, str | int]:
     """The versions and the machine that a report holds for."""
     names = ("albert-torch", "torch", "transformers", "tokenizers", "safetensors")
     machine = {"python": platform.python_version(), "machine": platform.machine(), "cpu": _cpu()}
-    return {**{name: metadata.version(name) for name in names}, **machine, "threads": torch.get_num_threads()}
+    return {
+        **{name: metadata.version(name) for name in names},
+        **machine,
+        "threads": torch.get_num_threads(),
+    }
 
 
 def _cpu() -> str:
@@ -82,7 +87,9 @@ def _cpu() -> str:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:  # not Linux
         return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+    return next(
+        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), ""
+    )
 
 
 # ---- the table ----
@@ -91,7 +98,11 @@ def _cpu() -> str:
 def table(report: Report) -> str:
     """At most 100 columns: a row for each head and dtype, the worst of its backends, and a verdict at the end."""
     lines = []
-    titles = f"{'head':22} {'dtype':8}" + "".join(f"{what:>8}" for what in QUANTITIES) + " worst        verdict"
+    titles = (
+        f"{'head':22} {'dtype':8}"
+        + "".join(f"{what:>8}" for what in QUANTITIES)
+        + " worst        verdict"
+    )
     for checkpoint, cases in report.by_checkpoint().items():
         lines += [checkpoint, *_facts(cases), titles]
         rows: dict[tuple[str, str], list[Measurement]] = {}
@@ -121,12 +132,20 @@ def details(report: Report) -> list[str]:
     lines = []
     wrong = [case for case in report.cases if not case.equal]
     for case in wrong[:10]:
-        lines.append(" ".join(filter(None, ("differs:", case.checkpoint, case.head, case.dtype, case.backend))))
+        lines.append(
+            " ".join(
+                filter(None, ("differs:", case.checkpoint, case.head, case.dtype, case.backend))
+            )
+        )
         first = next(one for one in case.measurements if not one.ok)
         for kind, one in (("first", first), ("worst", case.worst)):
-            lines.append(f"  {kind} {one.place.name}: {number(one.error)}, allowed {number(one.tolerance)}")
+            lines.append(
+                f"  {kind} {one.place.name}: {number(one.error)}, allowed {number(one.tolerance)}"
+            )
         if case.head == "tokens":
-            lines.append('  ids here are Google\'s, which splits the comma off "1,"; a tokenizer.json does not')
+            lines.append(
+                '  ids here are Google\'s, which splits the comma off "1,"; a tokenizer.json does not'
+            )
     if len(wrong) > 10:
         lines.append(f"and {len(wrong) - 10} more")
     for dtype in dict.fromkeys(case.dtype for case in report.cases):
@@ -137,9 +156,15 @@ def details(report: Report) -> list[str]:
             both = f"here {number(max(ours))}, transformers {number(max(theirs))}"
             lines.append(f"{dtype}, hidden states against float64: {both}")
     if not wrong:
-        case = max((case for case in report.cases if case.dtype), key=lambda case: case.worst.excess)
+        case = max(
+            (case for case in report.cases if case.dtype), key=lambda case: case.worst.excess
+        )
         allowed, place = f"{case.worst.excess:.0%} of what is allowed", case.worst.place
-        where = place.name if place.layer is not None else f"{place.what} {'.'.join(place.name.split('.')[-2:])}"
+        where = (
+            place.name
+            if place.layer is not None
+            else f"{place.what} {'.'.join(place.name.split('.')[-2:])}"
+        )
         lines.append(f"nearest: {allowed}, {case.head} {case.dtype} {case.backend} {where}")
     return lines
 
@@ -162,7 +187,11 @@ def _facts(cases: list[Case]) -> list[str]:
 
 
 def _hidden(case: Case) -> list[Measurement]:
-    return [one for one in case.measurements if one.place.what == "hidden" and one.place.layer is not None]
+    return [
+        one
+        for one in case.measurements
+        if one.place.what == "hidden" and one.place.layer is not None
+    ]
 
 
 # ---- JSON ----
@@ -172,10 +201,18 @@ def to_json(report: Report, command: str) -> str:
     """Versions, machine, command, and a row for each measurement; a difference that is no number is null."""
     rows: list[dict[str, Any]] = []
     for case in report.cases:
-        about = {"checkpoint": case.checkpoint, "head": case.head, "dtype": case.dtype, "backend": case.backend}
+        about = {
+            "checkpoint": case.checkpoint,
+            "head": case.head,
+            "dtype": case.dtype,
+            "backend": case.backend,
+        }
         for one in case.measurements:
             numbers = {name: value for name, value in vars(one).items() if name != "place"}
-            finite = {name: x if x is not None and math.isfinite(x) else None for name, x in numbers.items()}
+            finite = {
+                name: x if x is not None and math.isfinite(x) else None
+                for name, x in numbers.items()
+            }
             rows.append({**about, **one.place._asdict(), **finite, "ok": one.ok})
     content = {"equal": report.equal, "verdict": verdict_line(report), "command": command, "seconds": report.seconds,
                "environment": environment(), "criteria": [*CRITERIA, SCALE], "notes": report.notes,
@@ -209,13 +246,17 @@ def to_html(report: Report, command: str) -> str:
     ]
     for checkpoint, cases in report.by_checkpoint().items():
         compared = [case for case in cases if case.dtype]
-        parts.append(f"<h2>{html.escape(checkpoint)}</h2><p>{'<br>'.join(_facts(cases))}</p>{_plot(compared)}")
+        parts.append(
+            f"<h2>{html.escape(checkpoint)}</h2><p>{'<br>'.join(_facts(cases))}</p>{_plot(compared)}"
+        )
         parts.append("<div class=wide><table>")
         parts.append(_row("th", ["head", "dtype", "backend", *QUANTITIES, "worst place"]))
         for case in compared:
             errors = [number(case.error(what)) for what in QUANTITIES]
             worst = f"{case.worst.place.name}: {case.worst.excess:.0%} of what is allowed"
-            parts.append(_row("td", [case.head, case.dtype, case.backend, *errors, worst], not case.equal))
+            parts.append(
+                _row("td", [case.head, case.dtype, case.backend, *errors, worst], not case.equal)
+            )
         parts.append("</table></div>")
     machine = " · ".join(f"{name} {value}" for name, value in environment().items())
     parts += [f"<p>{html.escape(line)}</p>" for line in (*report.notes, *CRITERIA, SCALE, machine)]
@@ -223,7 +264,7 @@ def to_html(report: Report, command: str) -> str:
 
 
 def plotting() -> Any:
-    """matplotlib.  Raises `ImportError` that says what to install."""
+    """Matplotlib.  Raises `ImportError` that says what to install."""
     try:
         import matplotlib
         import matplotlib.figure
@@ -243,23 +284,33 @@ def _plot(cases: list[Case]) -> str:
     """An SVG: over the layers the largest difference of a hidden state in any head, and the least allowed."""
     matplotlib = plotting()
     ink = "#123456"  # replaced by the page's own colour of text
-    colours = dict.fromkeys(("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), ink)
-    with matplotlib.rc_context({**colours, "svg.fonttype": "none", "font.size": 9, "grid.alpha": 0.25}):
+    colours = dict.fromkeys(
+        ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), ink
+    )
+    with matplotlib.rc_context(
+        {**colours, "svg.fonttype": "none", "font.size": 9, "grid.alpha": 0.25}
+    ):
         dtypes = list(dict.fromkeys(case.dtype for case in cases))
         backends = list(dict.fromkeys(case.backend for case in cases))
         figure = matplotlib.figure.Figure(figsize=(3.6 * len(dtypes), 2.8), layout="constrained")
-        for axes, dtype in zip(figure.subplots(1, len(dtypes), squeeze=False)[0], dtypes, strict=True):
+        for axes, dtype in zip(
+            figure.subplots(1, len(dtypes), squeeze=False)[0], dtypes, strict=True
+        ):
             allowed: dict[int, float] = {}
             for style, backend in zip(("o-", "s--", "^:"), backends, strict=False):
                 errors: dict[int, float] = {}
-                for case in (case for case in cases if (case.dtype, case.backend) == (dtype, backend)):
+                for case in (
+                    case for case in cases if (case.dtype, case.backend) == (dtype, backend)
+                ):
                     for layer, one in enumerate(_hidden(case)):
                         errors[layer] = max(one.error, errors.get(layer, 0.0))
                         allowed[layer] = min(one.tolerance, allowed.get(layer, math.inf))
                 floor = 1e-7 * min(allowed.values(), default=1.0)  # where a 0 is drawn
                 drawn = [max(error, floor) for error in errors.values()]
                 axes.plot(list(errors), drawn, style, label=backend, markersize=3.5, linewidth=1.2)
-            axes.plot(list(allowed), list(allowed.values()), color="#d1242f", linewidth=1, label="allowed")
+            axes.plot(
+                list(allowed), list(allowed.values()), color="#d1242f", linewidth=1, label="allowed"
+            )
             axes.set(yscale="log", xlabel="layer", title=dtype)
             axes.grid(True)
         axes.legend(fontsize=8, framealpha=0)
@@ -267,5 +318,9 @@ def _plot(cases: list[Case]) -> str:
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     drawing = stream.getvalue()
-    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing[drawing.index("<svg") :], flags=re.DOTALL)
-    return re.sub(r' xmlns(:\w+)?="[^"]*"', "", drawing).replace(ink, "currentColor")  # a page needs no namespaces
+    drawing = re.sub(
+        r"<metadata>.*?</metadata>", "", drawing[drawing.index("<svg") :], flags=re.DOTALL
+    )
+    return re.sub(r' xmlns(:\w+)?="[^"]*"', "", drawing).replace(
+        ink, "currentColor"
+    )  # a page needs no namespaces

@@ -25,9 +25,13 @@ BLOCK = 2**20  # bytes read at once
 LONGEST = 2**16  # characters of a line or paragraph; longer ones are cut
 LONGEST_RECORD = 2**28  # characters of a JSON record
 STOP = re.compile(r"(?<![.!?…])[.!?…]+[\"'”’)\]]*\s+(?=[\"'“‘(\[]*(\w))")
-TITLES = "Mr Mrs Ms Messrs Mme Mlle Dr St Prof Rev Hon Gen Col Capt Lt Sgt Sen Rep Gov vs cf Fig Vol pp"
+TITLES = (
+    "Mr Mrs Ms Messrs Mme Mlle Dr St Prof Rev Hon Gen Col Capt Lt Sgt Sen Rep Gov vs cf Fig Vol pp"
+)
 LONGEST_WORD = 64  # characters that are looked at before a stop
-INITIALS = re.compile(r"(?!I$)([A-Za-z]\.)*[A-Za-z]")  # J. R. R. Tolkien, U.S. Senate; but: So do I. Then
+INITIALS = re.compile(
+    r"(?!I$)([A-Za-z]\.)*[A-Za-z]"
+)  # J. R. R. Tolkien, U.S. Senate; but: So do I. Then
 
 
 def sentences(
@@ -59,25 +63,34 @@ def sentences(
         for name, texts in _sources(path, encoding, column):
             empty = True
             for lines, is_record in texts:
-                for sentence in _units(lines, units, blank_ends=documents == "blank" and not is_record):
+                for sentence in _units(
+                    lines, units, blank_ends=documents == "blank" and not is_record
+                ):
                     yield sentence
                     empty = False
             if empty:
                 logger.warning("%s holds no text", name)
             found |= not empty
     if not found:
-        raise ValueError(f"no text in {', '.join(map(str, paths)) or 'an empty list of paths'}; name files with text")
+        raise ValueError(
+            f"no text in {', '.join(map(str, paths)) or 'an empty list of paths'}; name files with text"
+        )
 
 
 def check_options(documents: str, units: str, encoding: str) -> None:
     """Raise `ValueError` for an option that `sentences` does not know."""
-    for name, value, known in (("documents", documents, ("blank", "file")), ("units", units, ("lines", "sentences"))):
+    for name, value, known in (
+        ("documents", documents, ("blank", "file")),
+        ("units", units, ("lines", "sentences")),
+    ):
         if value not in known:
             raise ValueError(f"{name}={value!r} must be {' or '.join(map(repr, known))}")
     try:
         "a".encode(encoding)
     except (LookupError, UnicodeError):  # the second by the codec "undefined"
-        raise ValueError(f"{encoding=} is no text encoding; utf-8, utf-16, cp1252, latin-1 are common ones") from None
+        raise ValueError(
+            f"{encoding=} is no text encoding; utf-8, utf-16, cp1252, latin-1 are common ones"
+        ) from None
 
 
 def describe(
@@ -105,8 +118,16 @@ def describe(
             if hub:
                 sources.append({"name": path.partition("@")[0], "revision": commit(hub[1], hub[3])})
             for name, file in listed[path]:
-                sources.append({"name": name, "bytes": file.stat().st_size, "hash": _hash(file, bar)})
-    return {"documents": documents, "units": units, "encoding": encoding, "column": column, "sources": sources}
+                sources.append(
+                    {"name": name, "bytes": file.stat().st_size, "hash": _hash(file, bar)}
+                )
+    return {
+        "documents": documents,
+        "units": units,
+        "encoding": encoding,
+        "column": column,
+        "sources": sources,
+    }
 
 
 def split(paragraph: str) -> Iterator[str]:
@@ -116,7 +137,11 @@ def split(paragraph: str) -> Iterator[str]:
     """
     start = 0
     for match in STOP.finditer(paragraph):
-        word = paragraph[max(start, match.start() - LONGEST_WORD) : match.start()].split(" ")[-1].lstrip("\"'“‘([")
+        word = (
+            paragraph[max(start, match.start() - LONGEST_WORD) : match.start()]
+            .split(" ")[-1]
+            .lstrip("\"'“‘([")
+        )
         abbreviated = match[0][0] == "." and (word in TITLES.split() or INITIALS.fullmatch(word))
         if not match[1].islower() and not abbreviated:
             yield paragraph[start : match.end()].rstrip()
@@ -146,10 +171,18 @@ def _units(lines: Iterable[str], units: str, blank_ends: bool) -> Iterator[str |
         yield None
 
 
-def _sources(path: str, encoding: str, column: str) -> Iterator[tuple[str, Iterator[tuple[Iterator[str], bool]]]]:
+def _sources(
+    path: str, encoding: str, column: str
+) -> Iterator[tuple[str, Iterator[tuple[Iterator[str], bool]]]]:
     """The name of each file, and its (lines, whether they are one record)."""
     if found := on_hub(path):
-        yield path, ((_lines([_text(row, column, f"{path}, row {i}")]), True) for i, row in enumerate(rows(found), 1))
+        yield (
+            path,
+            (
+                (_lines([_text(row, column, f"{path}, row {i}")]), True)
+                for i, row in enumerate(rows(found), 1)
+            ),
+        )
         return
     for _, file in files(path):
         if ".jsonl" in file.suffixes[-2:]:
@@ -164,9 +197,15 @@ def files(path: str) -> list[tuple[str, Path]]:
     if root.is_file():
         return [(root.name, root)]
     if not root.exists():
-        raise FileNotFoundError(f"no file or directory {path}, and it does not look like a Hub data set (org/name)")
+        raise FileNotFoundError(
+            f"no file or directory {path}, and it does not look like a Hub data set (org/name)"
+        )
     relative = sorted(file.relative_to(root) for file in root.rglob("*") if file.is_file())
-    found = [(file.as_posix(), root / file) for file in relative if not any(part[0] == "." for part in file.parts)]
+    found = [
+        (file.as_posix(), root / file)
+        for file in relative
+        if not any(part[0] == "." for part in file.parts)
+    ]
     if not found:
         raise ValueError(f"directory {path} holds no files; name one that does")
     return found
@@ -223,7 +262,9 @@ def _decoded(file: Path, encoding: str) -> Iterator[str]:
             if text and not begun:
                 text, begun = text.removeprefix("\ufeff"), True
                 if "\0" in text:
-                    raise ValueError(f"{file} is no {encoding} text: it holds zero bytes; set encoding or leave it out")
+                    raise ValueError(
+                        f"{file} is no {encoding} text: it holds zero bytes; set encoding or leave it out"
+                    )
             offset += len(block)
             yield text
     except UnicodeDecodeError as error:
@@ -232,7 +273,9 @@ def _decoded(file: Path, encoding: str) -> Iterator[str]:
             f"({error.reason}); set encoding, to 'cp1252' or 'latin-1' for older Western texts, or convert the file"
         ) from None
     except UnicodeError as error:  # by utf-16, that there is no byte order mark
-        raise ValueError(f"{file} is not {encoding}: {error}; set encoding, to 'utf-16-le' say") from None
+        raise ValueError(
+            f"{file} is not {encoding}: {error}; set encoding, to 'utf-16-le' say"
+        ) from None
 
 
 def _blocks(file: Path) -> Iterator[bytes]:
@@ -256,7 +299,9 @@ def _zstandard(raw: BinaryIO) -> Iterator[bytes]:
         raise ImportError("reading .zst needs zstandard: pip install zstandard") from None
     decoder = zstandard.ZstdDecompressor().decompressobj()
     try:
-        while block := raw.read(1024):  # it becomes 32 MiB at most: four bytes can stand for 128 KiB
+        while block := raw.read(
+            1024
+        ):  # it becomes 32 MiB at most: four bytes can stand for 128 KiB
             while block:
                 if decoder.eof:  # a file may hold several frames
                     decoder = zstandard.ZstdDecompressor().decompressobj()
@@ -276,16 +321,24 @@ def _records(file: Path, encoding: str, column: str) -> Iterator[str]:
             try:
                 record = json.loads(line)
             except (ValueError, RecursionError) as error:
-                long = " (or has more than 2**28 characters)" if len(line) > LONGEST_RECORD / 2 else ""
+                long = (
+                    " (or has more than 2**28 characters)" if len(line) > LONGEST_RECORD / 2 else ""
+                )
                 raise ValueError(f"{file}, line {number} is not JSON{long}: {error}") from None
             yield _text(record, column, f"{file}, line {number}")
 
 
 def _text(record: Any, column: str, where: str) -> str:
     if not isinstance(record, dict) or column not in record:
-        has = f"the columns {', '.join(record)}" if isinstance(record, dict) else f"a {type(record).__name__}"
+        has = (
+            f"the columns {', '.join(record)}"
+            if isinstance(record, dict)
+            else f"a {type(record).__name__}"
+        )
         raise ValueError(f"{where} has {has}, not {column!r}; set column")
     text = record[column] or ""  # some data sets have rows of null
     if not isinstance(text, str):
         raise ValueError(f"{where}: {column} is a {type(text).__name__}, not text; set column")
-    return text.encode("utf-8", "replace").decode("utf-8")  # JSON can hold lone surrogates, which are no characters
+    return text.encode("utf-8", "replace").decode(
+        "utf-8"
+    )  # JSON can hold lone surrogates, which are no characters

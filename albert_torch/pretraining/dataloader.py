@@ -34,7 +34,9 @@ def feed(
     Raises ValueError for a batch that leaves a process without rows.
     """
     if batch_size < world:
-        raise ValueError(f"{batch_size=} leaves processes without rows: use at least {world}, one for each process")
+        raise ValueError(
+            f"{batch_size=} leaves processes without rows: use at least {world}, one for each process"
+        )
     loader: DataLoader[Batch] = DataLoader(
         _Rows(examples),
         batch_size=None,
@@ -58,7 +60,9 @@ class _Rows(Dataset[Batch]):
         return [self.examples.row(plan) for plan in plans], position
 
 
-def _batches(examples: Examples, position: Position, size: int, rank: int, world: int) -> Iterator[Planned]:
+def _batches(
+    examples: Examples, position: Position, size: int, rank: int, world: int
+) -> Iterator[Planned]:
     stream = examples.plan(position)
     while batch := list(islice(stream, size)):
         yield [plan for plan, _ in batch[rank::world]], batch[-1][1]

@@ -99,12 +99,18 @@ class Examples:
             self._draw(epoch).shuffle(order)
             groups = [order[i : i + self.group] for i in range(0, len(order), self.group)]
             for number, shards in enumerate(groups[group:], group):
-                for done, plan in enumerate(self._shuffled(epoch, number, shards)[offset:], offset + 1):
+                for done, plan in enumerate(
+                    self._shuffled(epoch, number, shards)[offset:], offset + 1
+                ):
                     found = True
                     yield plan, Position(epoch, number, done)
                 offset = 0
             if self.skipped > before:
-                logger.info("epoch %d: %d sentences that stand alone gave no example", epoch, self.skipped - before)
+                logger.info(
+                    "epoch %d: %d sentences that stand alone gave no example",
+                    epoch,
+                    self.skipped - before,
+                )
             if not found:
                 raise ValueError(
                     f"no example in {self.shards.document_count} documents with {self.shards.sentence_count} "
@@ -138,12 +144,16 @@ class Examples:
     def _plans(self, epoch: int, shard: int) -> Iterator[Plan]:
         """The examples of one shard, in its order."""
         draw, number = self._draw(epoch, shard), 0
-        sentences, documents = (x.tolist() for x in (self.shards[shard].sentences, self.shards[shard].documents))
+        sentences, documents = (
+            x.tolist() for x in (self.shards[shard].sentences, self.shards[shard].documents)
+        )
         for document, (first, last) in enumerate(pairwise(documents)):
             bounds = _cut(sentences[first : last + 1], (self.room + 1) // 2)
             at, end = 0, len(bounds) - 1
             while at < end:
-                target = draw.randint(2, self.room) if draw.random() < self.short_seq_prob else self.room
+                target = (
+                    draw.randint(2, self.room) if draw.random() < self.short_seq_prob else self.room
+                )
                 stop = min(end, max(at + 2, bisect_left(bounds, bounds[at] + target, at)))
                 if stop - at > 1:
                     middle = bounds[draw.randint(at + 1, stop - 1)]
@@ -151,7 +161,9 @@ class Examples:
                     a, b = (b, a) if label else (a, b)
                 elif self.random_next_sentence and len(documents) > 2:
                     a, label = (bounds[at], bounds[stop]), 1
-                    b = _elsewhere(sentences, documents, document, max(1, target - (a[1] - a[0])), draw)
+                    b = _elsewhere(
+                        sentences, documents, document, max(1, target - (a[1] - a[0])), draw
+                    )
                 else:
                     self.skipped += 1
                     break
@@ -179,7 +191,9 @@ def _elsewhere(
     return start, min(sentences[last], start + size)
 
 
-def truncate(a: tuple[int, int], b: tuple[int, int], room: int, draw: random.Random) -> tuple[int, int, int, int]:
+def truncate(
+    a: tuple[int, int], b: tuple[int, int], room: int, draw: random.Random
+) -> tuple[int, int, int, int]:
     """Take tokens from the longer segment, each from a random end of it, until both have room."""
     sizes = a[1] - a[0], b[1] - b[0]
     kept = min(sizes[1], max(room // 2, room - sizes[0]))

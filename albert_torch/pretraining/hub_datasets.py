@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-HUB = re.compile(r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?(?:@([\w./-]+))?(?<!\.txt)(?<!\.jsonl)(?<!\.gz)(?<!\.zst)", re.ASCII)
+HUB = re.compile(
+    r"([\w.-]+/[\w.-]+)(?::([\w.-]+))?(?:@([\w./-]+))?(?<!\.txt)(?<!\.jsonl)(?<!\.gz)(?<!\.zst)",
+    re.ASCII,
+)
 
 
 def on_hub(path: str) -> re.Match[str] | None:
@@ -26,7 +29,9 @@ def commit(name: str, revision: str | None) -> str:
     try:
         return str(HfApi().dataset_info(name, revision=revision).sha)
     except Exception as error:  # whatever the network and the library raise
-        raise FileNotFoundError(f"no file or directory {name}, and no data set of the Hub: {error}") from error
+        raise FileNotFoundError(
+            f"no file or directory {name}, and no data set of the Hub: {error}"
+        ) from error
 
 
 def rows(found: re.Match[str]) -> Iterator[Any]:
@@ -35,5 +40,9 @@ def rows(found: re.Match[str]) -> Iterator[Any]:
     try:
         import datasets
     except ImportError:
-        raise ImportError(f"the Hub's {path} needs datasets: pip install 'albert-torch[train]'") from None
-    yield from datasets.load_dataset(name, config, split="train", streaming=True, revision=commit(name, revision))
+        raise ImportError(
+            f"the Hub's {path} needs datasets: pip install 'albert-torch[train]'"
+        ) from None
+    yield from datasets.load_dataset(
+        name, config, split="train", streaming=True, revision=commit(name, revision)
+    )

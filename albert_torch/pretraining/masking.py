@@ -12,7 +12,9 @@ from tokenizers import models
 from albert_torch.finetuning.tasks.masked_lm import IGNORED
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
-CONTINUES, STARTS, SPECIAL = range(3)  # what a piece is: within a word, the first of one, no part of any
+CONTINUES, STARTS, SPECIAL = range(
+    3
+)  # what a piece is: within a word, the first of one, no part of any
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyz")
 MARKS = frozenset('!"#$%&()*+,-./:;?@[\\]^_`{|}~€£')
 TRIES = 16  # places drawn before all of them are looked at
@@ -34,15 +36,22 @@ def kinds(tokenizer: AlbertTokenizer) -> bytes:
     a space, a digit or a letter of another script starts a word. WordPiece: it goes on with "##".
     """
     wordpiece = isinstance(tokenizer.backend_tokenizer.model, models.WordPiece)
-    added, special = tokenizer.backend_tokenizer.get_added_tokens_decoder(), set(tokenizer.all_special_ids)
+    added, special = (
+        tokenizer.backend_tokenizer.get_added_tokens_decoder(),
+        set(tokenizer.all_special_ids),
+    )
     vocabulary = tokenizer.get_vocab()
     found = bytearray([SPECIAL]) * (max(vocabulary.values()) + 1)
     for piece, i in vocabulary.items():
         if wordpiece:
             continues = piece.startswith("##")
         else:
-            continues = piece not in MARKS and all(c.lower() in LETTERS or c in MARKS for c in piece)
-        found[i] = SPECIAL if i in special else CONTINUES if continues and i not in added else STARTS
+            continues = piece not in MARKS and all(
+                c.lower() in LETTERS or c in MARKS for c in piece
+            )
+        found[i] = (
+            SPECIAL if i in special else CONTINUES if continues and i not in added else STARTS
+        )
     return bytes(found)
 
 
@@ -53,7 +62,9 @@ class Masking:
     p(n) says. Here n is drawn first, then a place where n words are free.
     """
 
-    def __init__(self, tokenizer: AlbertTokenizer, masked_lm_prob: float = 0.15, max_ngram_size: int = 3) -> None:
+    def __init__(
+        self, tokenizer: AlbertTokenizer, masked_lm_prob: float = 0.15, max_ngram_size: int = 3
+    ) -> None:
         """`masked_lm_prob`: the share of a row's tokens, special ones counted.  Raises ValueError for impossible values."""
         if not 0 < masked_lm_prob <= 1:
             raise ValueError(f"{masked_lm_prob=} must be above 0, and at most 1")
@@ -89,17 +100,25 @@ class Masking:
         """
         # After a special token a word starts: what [SEP] parts is never one word, and never one n-gram.
         marks = bytes(map(self.kinds.__getitem__, ids)).replace(b"\2\0", b"\2\1")
-        starts = [i for i, mark in enumerate(marks) if mark]  # of words, each special token being one
+        starts = [
+            i for i, mark in enumerate(marks) if mark
+        ]  # of words, each special token being one
         taken = bytearray(marks[i] == SPECIAL for i in starts)
         starts.append(len(ids))
         left = max(1, round(self.masked_lm_prob * len(ids)))
         found: list[NGram] = []
-        while left and (place := _place(taken, drawn := 1 + bisect(self.cumulative, draw.random()), draw)):
+        while left and (
+            place := _place(taken, drawn := 1 + bisect(self.cumulative, draw.random()), draw)
+        ):
             word, kept = place
             while kept and starts[word + kept] - starts[word] > left:
                 kept -= 1
             if not kept:
-                fitting = [i for i, used in enumerate(taken) if not used and starts[i + 1] - starts[i] <= left]
+                fitting = [
+                    i
+                    for i, used in enumerate(taken)
+                    if not used and starts[i + 1] - starts[i] <= left
+                ]
                 if not fitting:
                     break
                 word, kept = _pick(fitting, draw), 1

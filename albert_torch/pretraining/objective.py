@@ -43,7 +43,9 @@ class Objective(nn.Module):
     ) -> Sums:
         """As `AlbertForPreTraining.forward`.  `labels`: (B, T), -100 where not masked; `sentence_order_label`: (B,)."""
         keep = labels != IGNORED  # (B, T)
-        encoded = self.model.albert(input_ids, attention_mask, token_type_ids, return_dict=True, keep=keep)
+        encoded = self.model.albert(
+            input_ids, attention_mask, token_type_ids, return_dict=True, keep=keep
+        )
         masked = Packing(keep)  # M places
         right = masked.pack(labels)  # (M,)
         hidden = masked.pack(encoded.last_hidden_state)  # (M, H)

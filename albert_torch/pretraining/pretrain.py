@@ -15,7 +15,13 @@ from albert_torch.pretraining.config import PretrainingConfig
 from albert_torch.pretraining.corpus import files
 from albert_torch.pretraining.examples import Examples
 from albert_torch.pretraining.shards import INDEX, Shards, prepare
-from albert_torch.pretraining.trainer import Pretrainer, PretrainingDatasets, PretrainingState, Result, held_out
+from albert_torch.pretraining.trainer import (
+    Pretrainer,
+    PretrainingDatasets,
+    PretrainingState,
+    Result,
+    held_out,
+)
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 from albert_torch.training import checkpointing as states
 from albert_torch.training.distributed import first_process, leave_at_exit
@@ -33,7 +39,9 @@ def pretrain(recipe: PretrainingConfig, directory: str | Path, resume: bool = Fa
     folder = Path(directory)
     states.refuse_second_run(folder, resume)
     if not recipe.corpus:
-        raise ValueError("the recipe names no corpus: give files or directories with text, or a Hub data set")
+        raise ValueError(
+            "the recipe names no corpus: give files or directories with text, or a Hub data set"
+        )
     state = states.load(folder, PretrainingState) if resume else None
     tokenizer = load_tokenizer(recipe)
     trainer = Pretrainer(recipe, folder, tokenizer)
@@ -52,7 +60,10 @@ def load(recipe: PretrainingConfig, tokenizer: AlbertTokenizer, cache: Path) -> 
     """The corpus in `cache`, tokenized there if it is not yet, and the rows to evaluate on."""
     shards = _shards(recipe, tokenizer, cache / "train", without(recipe.corpus, recipe.dev))
     logger.info(
-        "corpus: %d documents, %d sentences, %d tokens", shards.document_count, shards.sentence_count, shards.tokens
+        "corpus: %d documents, %d sentences, %d tokens",
+        shards.document_count,
+        shards.sentence_count,
+        shards.tokens,
     )
     rows = []
     if recipe.dev:
@@ -61,7 +72,9 @@ def load(recipe: PretrainingConfig, tokenizer: AlbertTokenizer, cache: Path) -> 
         logger.info("evaluation: %d rows", len(rows))
     else:
         logger.warning("no dev texts: the model is not evaluated")
-    return PretrainingDatasets(_examples(recipe, tokenizer, shards, recipe.seed), rows, shards.description)
+    return PretrainingDatasets(
+        _examples(recipe, tokenizer, shards, recipe.seed), rows, shards.description
+    )
 
 
 def without(corpus: list[str], dev: list[str]) -> list[str]:
@@ -78,18 +91,24 @@ def without(corpus: list[str], dev: list[str]) -> list[str]:
         kept = [str(file) for file in found if file.resolve() not in held]
         paths += [path] if len(kept) == len(found) else kept
     if not paths:
-        raise ValueError(f"dev ({', '.join(dev)}) holds out the whole corpus: leave something to train on")
+        raise ValueError(
+            f"dev ({', '.join(dev)}) holds out the whole corpus: leave something to train on"
+        )
     return paths
 
 
-def _examples(recipe: PretrainingConfig, tokenizer: AlbertTokenizer, shards: Shards, seed: int) -> Examples:
+def _examples(
+    recipe: PretrainingConfig, tokenizer: AlbertTokenizer, shards: Shards, seed: int
+) -> Examples:
     names = ("short_seq_prob", "masked_lm_prob", "max_ngram_size", "random_next_sentence")
     options: dict[str, Any] = {name: getattr(recipe, name) for name in names}
     length = min(recipe.max_length, tokenizer.model_max_length)
     return Examples(shards, tokenizer, max_length=length, seed=seed, **options)
 
 
-def _shards(recipe: PretrainingConfig, tokenizer: AlbertTokenizer, folder: Path, paths: list[str]) -> Shards:
+def _shards(
+    recipe: PretrainingConfig, tokenizer: AlbertTokenizer, folder: Path, paths: list[str]
+) -> Shards:
     """The tokenized corpus; one process on each machine makes it, the others wait."""
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     if not first:

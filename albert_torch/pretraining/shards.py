@@ -29,7 +29,11 @@ from albert_torch.tokenization.tokenizer import AlbertTokenizer
 INDEX = "index.json"  # written last
 FORMAT = 1
 BATCH, BATCH_CHARACTERS = 2000, 2**20  # what is tokenized at once, at most
-IDS_ONLY: dict[str, Any] = {"add_special_tokens": False, "return_token_type_ids": False, "return_attention_mask": False}
+IDS_ONLY: dict[str, Any] = {
+    "add_special_tokens": False,
+    "return_token_type_ids": False,
+    "return_attention_mask": False,
+}
 OPEN = 32  # shards that a process keeps mapped; the rows of a group come from all of its shards
 
 
@@ -53,7 +57,8 @@ class Shards:
         self.folder, self.description = folder, index["description"]
         self.entries: list[dict[str, Any]] = index["shards"]
         self.tokens, self.sentence_count, self.document_count = (
-            sum(entry[name] for entry in self.entries) for name in ("tokens", "sentences", "documents")
+            sum(entry[name] for entry in self.entries)
+            for name in ("tokens", "sentences", "documents")
         )
         self._mapped: OrderedDict[int, Shard] = OrderedDict()
 
@@ -62,20 +67,28 @@ class Shards:
         """Raises `FileNotFoundError` when no corpus was prepared there, `ValueError` when it is damaged."""
         path = folder / INDEX
         if not path.exists():
-            raise FileNotFoundError(f"{folder} holds no prepared corpus: there is no {INDEX}; prepare one")
+            raise FileNotFoundError(
+                f"{folder} holds no prepared corpus: there is no {INDEX}; prepare one"
+            )
         try:
             index = json.loads(path.read_text(encoding="utf-8"))
             shards = cls(folder, index)
             version = index["format"]
         except (ValueError, KeyError, TypeError) as error:
-            raise ValueError(f"{path} is no index of a corpus ({error!r}); remove its folder") from None
+            raise ValueError(
+                f"{path} is no index of a corpus ({error!r}); remove its folder"
+            ) from None
         if version != FORMAT:
-            raise ValueError(f"{path} has format {version}, and this version reads {FORMAT}; prepare the corpus again")
+            raise ValueError(
+                f"{path} has format {version}, and this version reads {FORMAT}; prepare the corpus again"
+            )
         for entry in shards.entries:
             file = folder / entry["file"]
             size = file.stat().st_size if file.exists() else "no"
             if size != entry["bytes"]:
-                raise ValueError(f"{file} has {size} bytes, not {entry['bytes']}; remove the folder and prepare again")
+                raise ValueError(
+                    f"{file} has {size} bytes, not {entry['bytes']}; remove the folder and prepare again"
+                )
         return shards
 
     def __len__(self) -> int:
@@ -86,7 +99,9 @@ class Shards:
             raise IndexError(f"shard {i} is none of the {len(self)}")
         if i not in self._mapped:
             with safe_open(self.folder / self.entries[i]["file"], "pt") as file:
-                self._mapped[i] = Shard(*(file.get_tensor(name) for name in ("ids", "sentences", "documents")))
+                self._mapped[i] = Shard(
+                    *(file.get_tensor(name) for name in ("ids", "sentences", "documents"))
+                )
         self._mapped.move_to_end(i)
         if len(self._mapped) > OPEN:
             self._mapped.popitem(last=False)
@@ -122,7 +137,9 @@ def prepare(
             writer = _Writer(private, shard_tokens)
             _tokenize(sentences(paths, **options), tokenizer, writer, progress)
             if not writer.entries:
-                raise ValueError(f"{', '.join(map(str, paths))}: all of it tokenizes to nothing; check the tokenizer")
+                raise ValueError(
+                    f"{', '.join(map(str, paths))}: all of it tokenizes to nothing; check the tokenizer"
+                )
             index = {"format": FORMAT, "description": description, "shards": writer.entries}
             text = json.dumps(index, indent=1) + "\n"
             _save(private / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
@@ -136,7 +153,9 @@ def prepare(
 
 def _is_there(folder: Path) -> bool:
     """Whether a finished corpus is in `folder`; if not, what an older version left half-written there is removed."""
-    parts = list(folder.glob("*shard-*.safetensors*"))  # before the look for an index: a finished folder comes at once
+    parts = list(
+        folder.glob("*shard-*.safetensors*")
+    )  # before the look for an index: a finished folder comes at once
     if not (folder / INDEX).exists():
         for part in parts:
             part.unlink(missing_ok=True)
@@ -144,7 +163,9 @@ def _is_there(folder: Path) -> bool:
             folder.rmdir()
         except OSError as error:
             if folder.exists() and not (folder / INDEX).exists():
-                raise ValueError(f"{folder} is no prepared corpus ({error}); give another `cache`") from error
+                raise ValueError(
+                    f"{folder} is no prepared corpus ({error}); give another `cache`"
+                ) from error
     return (folder / INDEX).exists()
 
 
@@ -180,9 +201,13 @@ def _publish(private: Path, folder: Path) -> None:
             raise
 
 
-def _tokenize(corpus: Iterator[str | None], tokenizer: AlbertTokenizer, writer: _Writer, progress: bool) -> None:
+def _tokenize(
+    corpus: Iterator[str | None], tokenizer: AlbertTokenizer, writer: _Writer, progress: bool
+) -> None:
     """Write the ids of a corpus."""
-    with tqdm(desc="tokenizing", unit=" tokens", unit_scale=True, disable=None if progress else True) as bar:
+    with tqdm(
+        desc="tokenizing", unit=" tokens", unit_scale=True, disable=None if progress else True
+    ) as bar:
         for batch in _batches(corpus):
             texts = [text for text in batch if text is not None]
             rows = iter(tokenizer(texts, **IDS_ONLY)["input_ids"] if texts else [])
@@ -226,7 +251,11 @@ def differences(old: dict[str, Any], new: dict[str, Any]) -> Iterator[str]:
 def fingerprint(tokenizer: AlbertTokenizer) -> str:
     """A hash of what decides ids: pieces, their scores, the steps before them, and the settings."""
     settings = {name: tokenizer.settings[name] for name in PIPELINE}
-    backend = {**json.loads(tokenizer.backend_tokenizer.to_str()), "padding": None, "truncation": None}
+    backend = {
+        **json.loads(tokenizer.backend_tokenizer.to_str()),
+        "padding": None,
+        "truncation": None,
+    }
     told = json.dumps([backend, settings], sort_keys=True)
     return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
@@ -279,7 +308,11 @@ class _Writer:
         }
         file = self.folder / f"shard-{len(self.entries):05}.safetensors"
         _save(file, lambda path: save_file(tensors, path))
-        counts = {"tokens": len(self.ids), "sentences": len(self.sentences) - 1, "documents": len(self.documents) - 1}
+        counts = {
+            "tokens": len(self.ids),
+            "sentences": len(self.sentences) - 1,
+            "documents": len(self.documents) - 1,
+        }
         self.entries.append({"file": file.name, "bytes": file.stat().st_size, **counts})
         self._begin()
 
@@ -295,4 +328,6 @@ def _save(path: Path, fill: Callable[[Path], object]) -> None:
             os.fsync(handle.fileno())
     except (OSError, SafetensorError) as error:  # the second is how save_file reports a full disk
         number = getattr(error, "errno", None) or errno.EIO
-        raise OSError(number, f"cannot write ({error}); free space, or give another `cache`", str(path)) from error
+        raise OSError(
+            number, f"cannot write ({error}); free space, or give another `cache`", str(path)
+        ) from error

@@ -72,7 +72,10 @@ class Pretrainer(Loop[PretrainingConfig, PretrainingState]):
         self.tokenizer = tokenizer
         self.raw = build(recipe, AlbertForPreTraining, tokenizer)
         if recipe.sinusoidal_position_init and not recipe.model:
-            start_as_sinusoids(self.raw.albert.embeddings.position_embeddings.weight, self.raw.config.initializer_range)
+            start_as_sinusoids(
+                self.raw.albert.embeddings.position_embeddings.weight,
+                self.raw.config.initializer_range,
+            )
         self.placed = self.place(Objective(self.raw))
 
     def run(self, material: PretrainingDatasets, state: PretrainingState | None = None) -> Result:
@@ -82,7 +85,14 @@ class Pretrainer(Loop[PretrainingConfig, PretrainingState]):
         started = state or PretrainingState(asdict(recipe), material.description)
         self.begin(self.placed, optimizer, started, state is not None, material.description)
         position = Position(*started.position)
-        stream = feed(material.examples, position, recipe.batch_size, self.rank, self.world, recipe.num_workers)
+        stream = feed(
+            material.examples,
+            position,
+            recipe.batch_size,
+            self.rank,
+            self.world,
+            recipe.num_workers,
+        )
         if self.accelerator.is_main_process:
             self.tokenizer.save_pretrained(self.folder)
         with self.record():
@@ -102,12 +112,19 @@ class Pretrainer(Loop[PretrainingConfig, PretrainingState]):
     def _update(self, rows: list[Inputs]) -> None:
         counts = [sum(map(predicted, rows)), len(rows), sum(map(tokens, rows))]
         if self.world > 1:
-            counts = self.accelerator.reduce(torch.tensor(counts, device=self.accelerator.device), "sum").tolist()
+            counts = self.accelerator.reduce(
+                torch.tensor(counts, device=self.accelerator.device), "sum"
+            ).tolist()
         self.masked, self.rows, count = counts
         parts = [
-            rows[i :: self.recipe.gradient_accumulation_steps] for i in range(self.recipe.gradient_accumulation_steps)
+            rows[i :: self.recipe.gradient_accumulation_steps]
+            for i in range(self.recipe.gradient_accumulation_steps)
         ]
-        self.update(parts, count, f"the examples from {tuple(self.state.position)} (epoch, group, offset) on")
+        self.update(
+            parts,
+            count,
+            f"the examples from {tuple(self.state.position)} (epoch, group, offset) on",
+        )
 
     def measure(self, part: list[Inputs]) -> Tensor:
         """Both losses and accuracies: means over the whole batch's masked places, or its rows, whatever its parts."""
@@ -115,7 +132,9 @@ class Pretrainer(Loop[PretrainingConfig, PretrainingState]):
 
     def lr_multiplier(self, step: int) -> float:
         """Up over the warmup, then down to 0 by a power."""
-        return lr_multiplier(step, self.recipe.warmup_steps, self.recipe.steps, self.recipe.lr_decay_power)
+        return lr_multiplier(
+            step, self.recipe.warmup_steps, self.recipe.steps, self.recipe.lr_decay_power
+        )
 
     def _sums(self, rows: list[Inputs]) -> Sums:
         with self.autocast():
@@ -126,7 +145,9 @@ class Pretrainer(Loop[PretrainingConfig, PretrainingState]):
     def _means(sums: Sums, masked: int, rows: int) -> Tensor:
         masked = max(1, masked)  # of very short rows none may be
         mlm, sop = sums.mlm_loss / masked, sums.sop_loss / rows
-        return torch.stack([mlm + sop, mlm, sop, sums.mlm_correct / masked, sums.sop_correct / rows])
+        return torch.stack(
+            [mlm + sop, mlm, sop, sums.mlm_correct / masked, sums.sop_correct / rows]
+        )
 
     @torch.no_grad()
     def _evaluate(self) -> dict[str, float]:
@@ -134,14 +155,19 @@ class Pretrainer(Loop[PretrainingConfig, PretrainingState]):
         self.flush()
         started = time.perf_counter()
         self.model.eval()
-        masked, total = sum(map(predicted, self.dev)), torch.zeros(len(self.names), device=self.accelerator.device)
+        masked, total = (
+            sum(map(predicted, self.dev)),
+            torch.zeros(len(self.names), device=self.accelerator.device),
+        )
         for numbers, counts in self.share(self.dev):
             found = self._means(self._sums([self.dev[i] for i in numbers]), masked, len(self.dev))
             total = total + (found if counts else torch.zeros_like(found))
         values = self.accelerator.reduce(total, "sum").tolist()
         scores = {f"dev_{name}": value for name, value in zip(self.names, values, strict=True)}
         self.records.add(self.state.step, **scores)
-        logger.info("step %d: %s", self.state.step, ", ".join(f"{k} {v:.4f}" for k, v in scores.items()))
+        logger.info(
+            "step %d: %s", self.state.step, ", ".join(f"{k} {v:.4f}" for k, v in scores.items())
+        )
         self.clock += time.perf_counter() - started
         return scores
 
@@ -159,7 +185,9 @@ def start_as_sinusoids(weight: Tensor, deviation: float) -> None:
     A neighbour is then the same turn away from everywhere; from random embeddings each place has to learn its own.
     """
     positions, size = weight.shape
-    angles = torch.arange(positions)[:, None] / 10_000 ** (torch.arange(0, size, 2) / size)  # (T, E / 2)
+    angles = torch.arange(positions)[:, None] / 10_000 ** (
+        torch.arange(0, size, 2) / size
+    )  # (T, E / 2)
     waves = torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(1)[:, :size]  # (T, E)
     weight.copy_(waves * (deviation * 2**0.5))
 

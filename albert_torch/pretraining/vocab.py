@@ -17,7 +17,16 @@ from albert_torch.tokenization.sentencepiece import SPACE, SentencePiece
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
 SPECIAL = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
-SYMBOLS = ("(", ")", '"', "-", ".", "–", "£", "€")  # always pieces of their own, as in the published vocabularies
+SYMBOLS = (
+    "(",
+    ")",
+    '"',
+    "-",
+    ".",
+    "–",
+    "£",
+    "€",
+)  # always pieces of their own, as in the published vocabularies
 
 
 def train_tokenizer(
@@ -44,7 +53,9 @@ def train_tokenizer(
     if sample < 1:
         raise ValueError(f"{sample=} must be at least 1 sentence")
     if not 0 < character_coverage <= 1:
-        raise ValueError(f"{character_coverage=} must be above 0 and at most 1; Google's is 0.99995")
+        raise ValueError(
+            f"{character_coverage=} must be above 0 and at most 1; Google's is 0.99995"
+        )
     blank = SentencePiece([(piece, 0.0) for piece in SPECIAL], 1, frozenset(SPECIAL), b"")
     pipeline = blank.pipeline(lowercase, keep_accents, remove_space=True)
 
@@ -75,11 +86,17 @@ def train_tokenizer(
     share = min(sample, number)
     texts = enumerate(_texts("counting words", paths, options, progress))
     pipeline.train_from_iterator((text for i, text in texts if i * share % number < share), trainer)
-    vocab = [(piece, round(score, 6)) for piece, score in json.loads(pipeline.to_str())["model"]["vocab"]]
+    vocab = [
+        (piece, round(score, 6)) for piece, score in json.loads(pipeline.to_str())["model"]["vocab"]
+    ]
     if len(vocab) < vocab_size:
-        raise ValueError(f"{vocab_size=}: the corpus has only {len(vocab)} pieces; give that, or more text")
+        raise ValueError(
+            f"{vocab_size=}: the corpus has only {len(vocab)} pieces; give that, or more text"
+        )
     learned = _reproducible(vocab[len(fixed) :], len(alphabet))
-    model = SentencePiece(vocab[: len(fixed)] + learned, SPECIAL.index("<unk>"), frozenset(SPECIAL), b"")
+    model = SentencePiece(
+        vocab[: len(fixed)] + learned, SPECIAL.index("<unk>"), frozenset(SPECIAL), b""
+    )
     tokenizer = AlbertTokenizer(model, do_lower_case=lowercase, keep_accents=keep_accents)
     tokenizer.save_pretrained(directory)
     return tokenizer
@@ -93,13 +110,20 @@ def _reproducible(pieces: list[tuple[str, float]], characters: int) -> list[tupl
     """
     least = min(score for _, score in pieces)
     unlearned = least + 1e-4 * (characters + 1)
-    pieces = [(piece, least if len(piece) == 1 and score < unlearned else score) for piece, score in pieces]
+    pieces = [
+        (piece, least if len(piece) == 1 and score < unlearned else score)
+        for piece, score in pieces
+    ]
     return sorted(pieces, key=lambda item: (-item[1], item[0]))
 
 
-def _texts(stage: str, paths: Sequence[str | Path], options: dict[str, str], progress: bool) -> Iterator[str]:
+def _texts(
+    stage: str, paths: Sequence[str | Path], options: dict[str, str], progress: bool
+) -> Iterator[str]:
     corpus = (text for text in sentences(paths, **options) if text is not None)
-    yield from tqdm(corpus, stage, unit=" sentences", unit_scale=True, disable=None if progress else True)
+    yield from tqdm(
+        corpus, stage, unit=" sentences", unit_scale=True, disable=None if progress else True
+    )
 
 
 def _normalized(counts: Counter[str], normalizer: normalizers.Normalizer) -> Counter[str]:

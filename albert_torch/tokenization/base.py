@@ -13,8 +13,16 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 from albert_torch.tokenization.batch_encoding import to_list
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-ENGLISH = dict(zip(NAMED, ("[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]"), strict=True))
-WORDPIECE = {**ENGLISH, "bos_token": None, "eos_token": None, "unk_token": "[UNK]", "pad_token": "[PAD]"}
+ENGLISH = dict(
+    zip(NAMED, ("[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]"), strict=True)
+)
+WORDPIECE = {
+    **ENGLISH,
+    "bos_token": None,
+    "eos_token": None,
+    "unk_token": "[UNK]",
+    "pad_token": "[PAD]",
+}
 DEFAULTS: dict[str, Any] = {
     "do_lower_case": True,
     "keep_accents": False,
@@ -26,8 +34,16 @@ DEFAULTS: dict[str, Any] = {
     "truncation_side": "right",
     "clean_up_tokenization_spaces": False,
 }
-PIPELINE = ("do_lower_case", "keep_accents", "remove_space", "strip_accents", "tokenize_chinese_chars")
-CLEAN_UP = {f" {end}": end for end in (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re")} | {" ' ": "'"}
+PIPELINE = (
+    "do_lower_case",
+    "keep_accents",
+    "remove_space",
+    "strip_accents",
+    "tokenize_chinese_chars",
+)
+CLEAN_UP = {f" {end}": end for end in (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re")} | {
+    " ' ": "'"
+}
 
 
 class TokenizerBase:
@@ -45,15 +61,24 @@ class TokenizerBase:
     backend_tokenizer: Tokenizer
 
     def decode(
-        self, token_ids: Any, skip_special_tokens: bool = False, clean_up_tokenization_spaces: bool | None = None
+        self,
+        token_ids: Any,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
     ) -> Any:
         """The text of one row of ids (or one id), or a list of texts for a batch; lists or tensors."""
         ids = to_list(token_ids)
         ids = [ids] if isinstance(ids, int) else ids
         if ids and isinstance(ids[0], (list, tuple)):
-            return [self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids]
+            return [
+                self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids
+            ]
         text = self.backend_tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
-        if self.clean_up_tokenization_spaces if clean_up_tokenization_spaces is None else clean_up_tokenization_spaces:
+        if (
+            self.clean_up_tokenization_spaces
+            if clean_up_tokenization_spaces is None
+            else clean_up_tokenization_spaces
+        ):
             for spaced, joined in CLEAN_UP.items():
                 text = text.replace(spaced, joined)
         return text
@@ -122,18 +147,24 @@ class TokenizerBase:
         """How many special tokens a text, or a pair, gets."""
         return self.backend_tokenizer.num_special_tokens_to_add(pair)
 
-    def build_inputs_with_special_tokens(self, first: list[int], second: list[int] | None = None) -> list[int]:
+    def build_inputs_with_special_tokens(
+        self, first: list[int], second: list[int] | None = None
+    ) -> list[int]:
         """[CLS] first [SEP], or [CLS] first [SEP] second [SEP]."""
         rest = [] if second is None else [*second, self.sep_token_id]
         return [self.cls_token_id, *first, self.sep_token_id, *rest]
 
-    def get_special_tokens_mask(self, ids: list[int], already_has_special_tokens: bool = True) -> list[int]:
+    def get_special_tokens_mask(
+        self, ids: list[int], already_has_special_tokens: bool = True
+    ) -> list[int]:
         """1 for each special token of a row, 0 for the others; the row gets its special tokens first if it has none."""
         special = set(self.all_special_ids)
         row = ids if already_has_special_tokens else self.build_inputs_with_special_tokens(ids)
         return [int(i in special) for i in row]
 
-    def add_tokens(self, tokens: str | AddedToken | Sequence[str | AddedToken], special_tokens: bool = False) -> int:
+    def add_tokens(
+        self, tokens: str | AddedToken | Sequence[str | AddedToken], special_tokens: bool = False
+    ) -> int:
         """Add tokens that are always kept whole, and return how many were new; then resize the model's embeddings."""
         tokens = [tokens] if isinstance(tokens, (str, AddedToken)) else list(tokens)
         backend = self.backend_tokenizer
@@ -141,7 +172,9 @@ class TokenizerBase:
 
     @property
     def _added(self) -> list[AddedToken]:
-        return [token for _, token in sorted(self.backend_tokenizer.get_added_tokens_decoder().items())]
+        return [
+            token for _, token in sorted(self.backend_tokenizer.get_added_tokens_decoder().items())
+        ]
 
     def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
         """Write `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`: for this class and transformers.
@@ -152,11 +185,16 @@ class TokenizerBase:
         folder.mkdir(parents=True, exist_ok=True)
         current = {name: getattr(self, name, value) for name, value in self.settings.items()}
         # transformers' own AlbertTokenizer would rebuild the pipeline, and differ in rare characters
-        config = {**current, "tokenizer_class": "PreTrainedTokenizerFast", "model_input_names": self.model_input_names}
+        config = {
+            **current,
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "model_input_names": self.model_input_names,
+        }
         texts = {
             "tokenizer.json": self.backend_tokenizer.to_str(pretty=True),
             "tokenizer_config.json": json.dumps(config, indent=2, sort_keys=True) + "\n",
-            "special_tokens_map.json": json.dumps(self.special_tokens_map, indent=2, sort_keys=True) + "\n",
+            "special_tokens_map.json": json.dumps(self.special_tokens_map, indent=2, sort_keys=True)
+            + "\n",
         }
         for name, text in texts.items():
             partial = folder / f".{name}.{os.getpid()}.partial"
@@ -174,7 +212,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}); save or download it again") from error
     if not isinstance(found, dict):
-        raise ValueError(f"{path} holds a JSON {type(found).__name__}, not an object; save or download it again")
+        raise ValueError(
+            f"{path} holds a JSON {type(found).__name__}, not an object; save or download it again"
+        )
     return found
 
 
@@ -203,7 +243,9 @@ def wordpiece(file: Path, settings: Mapping[str, Any]) -> Tokenizer:
         raise ValueError(f"{file} is no UTF-8 text ({error}); download it again") from error
     vocab = {piece.rstrip("\r"): i for i, piece in enumerate(pieces)}
     if settings["unk_token"] not in vocab:
-        raise ValueError(f"{file} is no WordPiece vocabulary: no line of {len(vocab)} is {settings['unk_token']!r}")
+        raise ValueError(
+            f"{file} is no WordPiece vocabulary: no line of {len(vocab)} is {settings['unk_token']!r}"
+        )
     tokenizer = Tokenizer(models.WordPiece(vocab, unk_token=settings["unk_token"]))
     tokenizer.normalizer = normalizers.BertNormalizer(
         handle_chinese_chars=settings["tokenize_chinese_chars"],

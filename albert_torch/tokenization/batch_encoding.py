@@ -13,7 +13,12 @@ from tokenizers import Encoding
 SIDES = {"left": "left", "right": "right"}
 PADDING = {"longest": "longest", "max_length": "max_length", "do_not_pad": "do_not_pad",
            True: "longest", False: "do_not_pad"}  # fmt: skip
-FILLS = {"token_type_ids": 0, "attention_mask": 0, "special_tokens_mask": 1, "offset_mapping": (0, 0)}
+FILLS = {
+    "token_type_ids": 0,
+    "attention_mask": 0,
+    "special_tokens_mask": 1,
+    "offset_mapping": (0, 0),
+}
 
 
 class BatchEncoding(dict[str, Any]):
@@ -23,7 +28,9 @@ class BatchEncoding(dict[str, Any]):
     the encodings, which stay behind when a batch is pickled, copied or made by `pad`.
     """
 
-    def __init__(self, data: Mapping[str, Any], encode: Callable[[], list[Encoding]] | None = None) -> None:
+    def __init__(
+        self, data: Mapping[str, Any], encode: Callable[[], list[Encoding]] | None = None
+    ) -> None:
         super().__init__(data)
         self._encode = encode
 
@@ -40,7 +47,9 @@ class BatchEncoding(dict[str, Any]):
     def encodings(self) -> list[Encoding]:
         """One `tokenizers.Encoding` per row, made when first asked for."""
         if self._encode is None:
-            raise ValueError("this batch was pickled, copied or made by pad(): ask the one that the tokenizer returned")
+            raise ValueError(
+                "this batch was pickled, copied or made by pad(): ask the one that the tokenizer returned"
+            )
         return self._encode()
 
     def to(self, device: Any, *, non_blocking: bool = False) -> BatchEncoding:
@@ -69,7 +78,9 @@ class BatchEncoding(dict[str, Any]):
         encoding, index = self._row(batch_or_char_index, char_index)
         return encoding.char_to_token(index, sequence_index)
 
-    def token_to_chars(self, batch_or_token_index: int, token_index: int | None = None) -> tuple[int, int] | None:
+    def token_to_chars(
+        self, batch_or_token_index: int, token_index: int | None = None
+    ) -> tuple[int, int] | None:
         """Start and end of a token in its text; None for special tokens."""
         encoding, index = self._row(batch_or_token_index, token_index)
         return encoding.token_to_chars(index)
@@ -99,11 +110,15 @@ def make_rows(text: Any, text_pair: Any, words: bool) -> tuple[list[Any], bool]:
     batched = isinstance(text, (list, tuple)) and not is_text(text)
     texts = text if batched else [text]
     if text_pair is None:
-        pairs = [isinstance(row, (list, tuple)) and len(row) == 2 and not is_text(row) for row in texts]
+        pairs = [
+            isinstance(row, (list, tuple)) and len(row) == 2 and not is_text(row) for row in texts
+        ]
         rows = [tuple(row) if pair else (row,) for row, pair in zip(texts, pairs, strict=True)]
     elif batched and not (isinstance(text_pair, (list, tuple)) and len(text_pair) == len(text)):
         given = len(text_pair) if isinstance(text_pair, (list, tuple)) else type(text_pair).__name__
-        raise ValueError(f"text is a batch of {len(text)}, so text_pair must be a list of {len(text)} too, not {given}")
+        raise ValueError(
+            f"text is a batch of {len(text)}, so text_pair must be a list of {len(text)} too, not {given}"
+        )
     else:
         rows = list(zip(texts, text_pair if batched else [text_pair], strict=True))
     if not rows:
@@ -111,7 +126,9 @@ def make_rows(text: Any, text_pair: Any, words: bool) -> tuple[list[Any], bool]:
     for part in chain.from_iterable(rows):
         if not is_text(part):
             wanted = "a list of words (is_split_into_words=True)" if words else "a str"
-            raise TypeError(f"a text must be {wanted}, not {type(part).__name__}: {str(part)[:80]!r}")
+            raise TypeError(
+                f"a text must be {wanted}, not {type(part).__name__}: {str(part)[:80]!r}"
+            )
     if words:
         rows = [tuple(map(list, row)) for row in rows]  # or a tuple of two words would be a pair
     return [row if len(row) == 2 else row[0] for row in rows], batched
@@ -124,7 +141,14 @@ def is_plain(row: Any) -> bool:
     return all(map(is_plain, row))
 
 
-def pad_batch(data: dict[str, Any], padding: Any, max_length: int, multiple: int | None, side: str, pad_id: int) -> int:
+def pad_batch(
+    data: dict[str, Any],
+    padding: Any,
+    max_length: int,
+    multiple: int | None,
+    side: str,
+    pad_id: int,
+) -> int:
     """Pad the rows of `data`, in place, and return their width (0 for no padding); longer rows stay as they are."""
     strategy = choice("padding", padding, PADDING)
     choice("padding_side", side, SIDES)
@@ -178,4 +202,8 @@ def _to_tensor(name: str, value: Any) -> Any:
         numbers = array("q", chain.from_iterable(value))  # several times as fast as torch.tensor
     except TypeError:  # offsets, or floats
         return torch.tensor(value)
-    return torch.frombuffer(numbers, dtype=torch.int64).view(len(value), -1) if numbers else torch.tensor(value).long()
+    return (
+        torch.frombuffer(numbers, dtype=torch.int64).view(len(value), -1)
+        if numbers
+        else torch.tensor(value).long()
+    )

@@ -26,22 +26,37 @@ MODEL_TYPES = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
 # message -> field -> (name, the one value that ALBERT's pipeline follows); absent fields have that value
 REQUIRED = {
     2: {24: ("treat_whitespace_as_suffix", 0), 35: ("byte_fallback", 0)},
-    3: {3: ("add_dummy_prefix", 1), 4: ("remove_extra_whitespaces", 1), 5: ("escape_whitespaces", 1)},
+    3: {
+        3: ("add_dummy_prefix", 1),
+        4: ("remove_extra_whitespaces", 1),
+        5: ("escape_whitespaces", 1),
+    },
 }
 
 
 class SentencePiece:
     """A unigram model: pieces by id with their scores, `controls` (pieces never found in text), map of characters."""
 
-    def __init__(self, pieces: list[tuple[str, float]], unk_id: int, controls: frozenset[str], charsmap: bytes) -> None:
+    def __init__(
+        self,
+        pieces: list[tuple[str, float]],
+        unk_id: int,
+        controls: frozenset[str],
+        charsmap: bytes,
+    ) -> None:
         for i, (piece, score) in enumerate(pieces):
             if not piece or not math.isfinite(score):
                 raise ValueError(f"piece {i} is empty or its score is no number")
         if len({piece for piece, _ in pieces}) != len(pieces):
             raise ValueError("a piece occurs twice")
         self.pieces, self.unk_id, self.controls, self.charsmap = pieces, unk_id, controls, charsmap
-        lowered = [(piece, score - LOWERED if ends_in_digit_comma(piece) else score) for piece, score in pieces]
-        self.unigram = models.Unigram(lowered, unk_id)  # this line and the next also refuse what is damaged
+        lowered = [
+            (piece, score - LOWERED if ends_in_digit_comma(piece) else score)
+            for piece, score in pieces
+        ]
+        self.unigram = models.Unigram(
+            lowered, unk_id
+        )  # this line and the next also refuse what is damaged
         self.map_characters = [normalizers.Precompiled(charsmap)] if charsmap else []
 
     @classmethod
@@ -65,14 +80,22 @@ class SentencePiece:
             elif field in (2, 3):
                 settings = dict(_fields(value))
                 if field == 2 and (kind := settings.get(3, 1)) != 1:
-                    raise ValueError(f"its type is {MODEL_TYPES.get(kind, kind)}, and ALBERT's is unigram")
+                    raise ValueError(
+                        f"its type is {MODEL_TYPES.get(kind, kind)}, and ALBERT's is unigram"
+                    )
                 for number, (setting, required) in REQUIRED[field].items():
                     if settings.get(number, required) != required:
-                        raise ValueError(f"its {setting} is {settings[number]}, and ALBERT's is {required}")
+                        raise ValueError(
+                            f"its {setting} is {settings[number]}, and ALBERT's is {required}"
+                        )
                 charsmap = settings.get(2, b"") if field == 3 else charsmap
         if (unknown := kinds.count(UNKNOWN)) != 1:
-            raise ValueError(f"it has {len(pieces)} pieces, {unknown} of them of type unknown instead of 1")
-        controls = frozenset(pieces[i][0] for i, kind in enumerate(kinds) if kind in (UNKNOWN, CONTROL))
+            raise ValueError(
+                f"it has {len(pieces)} pieces, {unknown} of them of type unknown instead of 1"
+            )
+        controls = frozenset(
+            pieces[i][0] for i, kind in enumerate(kinds) if kind in (UNKNOWN, CONTROL)
+        )
         return cls(pieces, kinds.index(UNKNOWN), controls, charsmap)
 
     @classmethod
@@ -83,30 +106,49 @@ class SentencePiece:
         if spec["model"].get("type") != "Unigram" or quotes not in steps:
             return None
         pieces = [(str(piece), float(score)) for piece, score in spec["model"]["vocab"]]
-        floor = min(score for piece, score in pieces if not ends_in_digit_comma(piece)) - LOWERED / 2
+        floor = (
+            min(score for piece, score in pieces if not ends_in_digit_comma(piece)) - LOWERED / 2
+        )
         pieces = [(piece, score + LOWERED if score < floor else score) for piece, score in pieces]
         controls = frozenset(token["content"] for token in spec["added_tokens"] if token["special"])
-        charsmap = next((step["precompiled_charsmap"] for step in steps if step["type"] == "Precompiled"), "")
+        charsmap = next(
+            (step["precompiled_charsmap"] for step in steps if step["type"] == "Precompiled"), ""
+        )
         return cls(pieces, spec["model"]["unk_id"], controls, base64.b64decode(charsmap))
 
     def pipeline(self, do_lower_case: bool, keep_accents: bool, remove_space: bool) -> Tokenizer:
         """Normalizer, pre-tokenizer, model and decoder; special tokens and post-processor are the caller's."""
-        steps: list[Any] = [normalizers.Replace(Regex(r"[\x0b\x1c-\x1f]"), " ")] if remove_space else []  # str.split's
+        steps: list[Any] = (
+            [normalizers.Replace(Regex(r"[\x0b\x1c-\x1f]"), " ")] if remove_space else []
+        )  # str.split's
         steps += QUOTES
         if not keep_accents:
             steps += [normalizers.NFKD(), normalizers.Replace(Regex(_combining()), "")]
         steps += [normalizers.Lowercase()] * do_lower_case + self.map_characters
-        steps.append(normalizers.Replace(Regex(rf"(?<!\S){SPACE}"), SPACE * 2))  # or Metaspace adds none
+        steps.append(
+            normalizers.Replace(Regex(rf"(?<!\S){SPACE}"), SPACE * 2)
+        )  # or Metaspace adds none
         tokenizer = Tokenizer(self.unigram)
         tokenizer.normalizer = normalizers.Sequence(steps)
-        spaces = pre_tokenizers.WhitespaceSplit() if remove_space else pre_tokenizers.Split(" ", "removed")
+        spaces = (
+            pre_tokenizers.WhitespaceSplit()
+            if remove_space
+            else pre_tokenizers.Split(" ", "removed")
+        )
         tokenizer.pre_tokenizer = pre_tokenizers.Sequence([spaces, pre_tokenizers.Metaspace()])
         tokenizer.decoder = decoders.Metaspace()
         return tokenizer
 
-    def plain_steps(self, do_lower_case: bool) -> tuple[normalizers.Normalizer, pre_tokenizers.PreTokenizer]:
+    def plain_steps(
+        self, do_lower_case: bool
+    ) -> tuple[normalizers.Normalizer, pre_tokenizers.PreTokenizer]:
         """Stages with the same ids, but not offsets, for printable ASCII with single spaces: a third faster."""
-        steps = [normalizers.Strip(), *QUOTES, *[normalizers.Lowercase()] * do_lower_case, *self.map_characters]
+        steps = [
+            normalizers.Strip(),
+            *QUOTES,
+            *[normalizers.Lowercase()] * do_lower_case,
+            *self.map_characters,
+        ]
         return normalizers.Sequence(steps), pre_tokenizers.Metaspace()
 
 
@@ -117,7 +159,9 @@ class ExactWords:
         self.unk_id = model.unk_id
         self.ids = {piece: i for i, (piece, _) in enumerate(model.pieces)}
         # a score of 0 marks a user-defined symbol, which SentencePiece counts as -0.1
-        self.scores = {piece: score or -0.1 for piece, score in model.pieces if piece not in model.controls}
+        self.scores = {
+            piece: score or -0.1 for piece, score in model.pieces if piece not in model.controls
+        }
         self.unk_score = min(self.scores.values()) - 10
         self.longest = max(map(len, self.scores))
         self.suspects = self._suspects()
@@ -151,12 +195,16 @@ class ExactWords:
 
     def _viterbi(self, word: str, total: float) -> tuple[list[str], float]:
         """The best pieces of a word, and `total`, the score so far, raised by theirs; adjacent unknowns fuse."""
-        best = array("f", [total] + [-math.inf] * len(word))  # float32, as there: its rounding decides ties
+        best = array(
+            "f", [total] + [-math.inf] * len(word)
+        )  # float32, as there: its rounding decides ties
         path = array("f", [0.0])
         starts = [0] * len(best)
         for start in range(len(word)):
             for end in range(start + 1, min(start + self.longest, len(word)) + 1):
-                score = self.scores.get(word[start:end], self.unk_score if end == start + 1 else -math.inf)
+                score = self.scores.get(
+                    word[start:end], self.unk_score if end == start + 1 else -math.inf
+                )
                 path[0] = best[start] + score
                 if path[0] > best[end]:
                     best[end], starts[end] = path[0], start
@@ -221,4 +269,8 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
         value |= (byte & 127) << 7 * shift
         if byte < 128:
             return value, at + shift + 1
-    raise ValueError("it ends in the middle of a number" if len(data) - at < 10 else f"byte {at} starts no number")
+    raise ValueError(
+        "it ends in the middle of a number"
+        if len(data) - at < 10
+        else f"byte {at} starts no number"
+    )

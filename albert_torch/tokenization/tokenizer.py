@@ -53,17 +53,27 @@ class AlbertTokenizer(TokenizerBase):
     as such. A `vocab.txt` gives BERT's WordPiece, as in the Chinese models.
     """
 
-    def __init__(self, model: SentencePiece | Tokenizer, added: Sequence[AddedToken] = (), **settings: Any) -> None:
+    def __init__(
+        self, model: SentencePiece | Tokenizer, added: Sequence[AddedToken] = (), **settings: Any
+    ) -> None:
         """`settings`: a special token by its name, or one of `DEFAULTS`; `added`: tokens beside those, in id order."""
-        names = ENGLISH if isinstance(model, SentencePiece) or model.token_to_id("<pad>") is not None else WORDPIECE
+        names = (
+            ENGLISH
+            if isinstance(model, SentencePiece) or model.token_to_id("<pad>") is not None
+            else WORDPIECE
+        )
         self.settings = complete(settings, names)
-        vars(self).update({name: value for name, value in self.settings.items() if name not in PIPELINE})
+        vars(self).update(
+            {name: value for name, value in self.settings.items() if name not in PIPELINE}
+        )
         for name in ("padding_side", "truncation_side"):
             choice(name, getattr(self, name), SIDES)
         self._exact: ExactWords | None = None
         if isinstance(model, SentencePiece):
             lower = self.settings["do_lower_case"]
-            self.backend_tokenizer = model.pipeline(lower, self.settings["keep_accents"], self.settings["remove_space"])
+            self.backend_tokenizer = model.pipeline(
+                lower, self.settings["keep_accents"], self.settings["remove_space"]
+            )
             self._exact, self._plain = ExactWords(model), model.plain_steps(lower)
         else:
             self.backend_tokenizer = model
@@ -72,8 +82,15 @@ class AlbertTokenizer(TokenizerBase):
         special = [AddedToken(token, lstrip=name == "mask_token", normalized=False, special=True)
                    for name in ("pad_token", "unk_token", "cls_token", "sep_token", "mask_token")
                    if (token := self.settings[name]) not in have]  # fmt: skip
-        if new := [token.content for token in special if self.backend_tokenizer.token_to_id(token.content) is None]:
-            logger.warning("the vocabulary has no %s: added at its end; resize the model's embeddings", ", ".join(new))
+        if new := [
+            token.content
+            for token in special
+            if self.backend_tokenizer.token_to_id(token.content) is None
+        ]:
+            logger.warning(
+                "the vocabulary has no %s: added at its end; resize the model's embeddings",
+                ", ".join(new),
+            )
         self.backend_tokenizer.add_tokens(special)
         if self._exact or self.backend_tokenizer.post_processor is None:
             sep, cls = (self.sep_token, self.sep_token_id), (self.cls_token, self.cls_token_id)
@@ -101,7 +118,9 @@ class AlbertTokenizer(TokenizerBase):
         path = Path(name_or_dir)
         names = (path.name,) if path.is_file() else FILES
         name_or_dir = path.parent if path.is_file() else name_or_dir
-        source = Source(name_or_dir, revision, subfolder, cache_dir, token, local_files_only, force_download)
+        source = Source(
+            name_or_dir, revision, subfolder, cache_dir, token, local_files_only, force_download
+        )
         file = next((found for name in names if (found := source.find(name)) is not None), None)
         if file is None:
             raise source.lacks(*names)
@@ -116,11 +135,16 @@ class AlbertTokenizer(TokenizerBase):
             return cls(wordpiece(file, complete(settings, WORDPIECE)), **settings)
         more = source.find("added_tokens.json")  # as transformers 4 wrote beside spiece.model
         ids = {} if more is None else read_json(more)
-        added = [AddedToken(name, normalized=False) for name, _ in sorted(ids.items(), key=lambda item: item[1])]
+        added = [
+            AddedToken(name, normalized=False)
+            for name, _ in sorted(ids.items(), key=lambda item: item[1])
+        ]
         return cls(SentencePiece.from_bytes(file.read_bytes(), str(file)), added, **settings)
 
     @classmethod
-    def _from_json(cls, file: Path, settings: dict[str, Any], overrides: dict[str, Any]) -> AlbertTokenizer:
+    def _from_json(
+        cls, file: Path, settings: dict[str, Any], overrides: dict[str, Any]
+    ) -> AlbertTokenizer:
         spec = read_json(file)
         try:
             model = SentencePiece.from_json(spec)
@@ -129,13 +153,20 @@ class AlbertTokenizer(TokenizerBase):
             else:
                 steps = [step["type"] for step in spec["normalizer"]["normalizers"]]
                 built = {"do_lower_case": "Lowercase" in steps, "keep_accents": "NFKD" not in steps}
-                added = [AddedToken(**{k: v for k, v in token.items() if k != "id"}) for token in spec["added_tokens"]]
+                added = [
+                    AddedToken(**{k: v for k, v in token.items() if k != "id"})
+                    for token in spec["added_tokens"]
+                ]
         except Exception as error:  # the Rust library raises plain Exception
-            raise ValueError(f"{file} is JSON but no tokenizer: {error!r}; save or download it again") from error
+            raise ValueError(
+                f"{file} is JSON but no tokenizer: {error!r}; save or download it again"
+            ) from error
         if model is not None:
             return cls(model, added, **built | settings | overrides)
         if fixed := sorted(overrides.keys() & set(PIPELINE)):
-            raise ValueError(f"{file} has a pipeline of its own: {', '.join(fixed)} cannot be set; leave that out")
+            raise ValueError(
+                f"{file} has a pipeline of its own: {', '.join(fixed)} cannot be set; leave that out"
+            )
         return cls(tokenizer, **settings | overrides)
 
     def __call__(
@@ -172,7 +203,9 @@ class AlbertTokenizer(TokenizerBase):
         longest = self.model_max_length if max_length is None else max_length
         limit = self._limit(rows, truncation, longest, stride, add_special_tokens)
         args = {"is_pretokenized": is_split_into_words, "add_special_tokens": add_special_tokens}
-        whole = return_offsets_mapping or return_overflowing_tokens  # the fast way gets the types of overflow wrong
+        whole = (
+            return_offsets_mapping or return_overflowing_tokens
+        )  # the fast way gets the types of overflow wrong
         first = encodings = self._encode(rows, limit, whole, args)
         if return_overflowing_tokens:
             encodings = [part for e in first for part in (e, *e.overflowing)]
@@ -188,16 +221,22 @@ class AlbertTokenizer(TokenizerBase):
         side = padding_side or self.padding_side
         width = pad_batch(data, padding, longest, pad_to_multiple_of, side, self.pad_token_id)
         if limit and width and max_length and max_length % (pad_to_multiple_of or 1):
-            raise ValueError(f"{max_length=} must be a multiple of {pad_to_multiple_of=} to cut and pad; change one")
+            raise ValueError(
+                f"{max_length=} must be a multiple of {pad_to_multiple_of=} to cut and pad; change one"
+            )
         if return_length:
             data["length"] = [len(row) for row in data["input_ids"]]
         if return_overflowing_tokens:
-            data["overflow_to_sample_mapping"] = [i for i, e in enumerate(first) for _ in (e, *e.overflowing)]
+            data["overflow_to_sample_mapping"] = [
+                i for i, e in enumerate(first) for _ in (e, *e.overflowing)
+            ]
 
         def located() -> list[Encoding]:
             found = encodings if whole else self._encode(rows, limit, True, args)
             for encoding in found:
-                encoding.pad(width, direction=side, pad_id=self.pad_token_id, pad_token=self.pad_token)
+                encoding.pad(
+                    width, direction=side, pad_id=self.pad_token_id, pad_token=self.pad_token
+                )
             return found
 
         if return_tensors is None and not batched and not return_overflowing_tokens:
@@ -208,7 +247,11 @@ class AlbertTokenizer(TokenizerBase):
         self, rows: list[Any], limit: dict[str, Any] | None, whole: bool, args: dict[str, bool]
     ) -> list[Encoding]:
         """One encoding a row; only `whole` ones have words and offsets. Suspect rows go a second, exact way."""
-        quick = not whole and self._exact is not None and not any(token.normalized for token in self._added)
+        quick = (
+            not whole
+            and self._exact is not None
+            and not any(token.normalized for token in self._added)
+        )
         kinds = [quick and is_plain(row) for row in rows]
         found = {}
         try:
@@ -217,7 +260,9 @@ class AlbertTokenizer(TokenizerBase):
                 encode = view.encode_batch if whole else view.encode_batch_fast
                 batch = [row for row, kind in zip(rows, kinds, strict=True) if kind is plain]
                 found[plain] = iter(encode(batch, **args))
-        except BaseException as error:  # the Rust library raises plain Exception, and panics are not even that
+        except (
+            BaseException
+        ) as error:  # the Rust library raises plain Exception, and panics are not even that
             if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
                 raise
             if re.search("[\ud800-\udfff]", json.dumps(rows, ensure_ascii=False)):
@@ -235,29 +280,50 @@ class AlbertTokenizer(TokenizerBase):
             view = self._view(limit, plain=False)
             stages = [view.pre_tokenizer, pre_tokenizers.PreTokenizer.custom(self._exact)]
             view.pre_tokenizer = pre_tokenizers.Sequence(stages)
-            for i, encoding in zip(suspect, view.encode_batch([rows[i] for i in suspect], **args), strict=True):
+            for i, encoding in zip(
+                suspect, view.encode_batch([rows[i] for i in suspect], **args), strict=True
+            ):
                 encodings[i] = encoding
         return encodings
 
     def _limit(
-        self, rows: list[Any], truncation: bool | str | None, length: int, stride: int, add_special_tokens: bool
+        self,
+        rows: list[Any],
+        truncation: bool | str | None,
+        length: int,
+        stride: int,
+        add_special_tokens: bool,
     ) -> dict[str, Any] | None:
         """Truncation as the Rust library takes it, checked; None for none."""
         strategy = choice("truncation", truncation, TRUNCATION)
         if strategy == "do_not_truncate":
             return None
-        special = self.num_special_tokens_to_add(any(isinstance(row, tuple) for row in rows)) * add_special_tokens
+        special = (
+            self.num_special_tokens_to_add(any(isinstance(row, tuple) for row in rows))
+            * add_special_tokens
+        )
         if length < special:
-            raise ValueError(f"max_length={length} has no room for the {special} special tokens; raise it")
+            raise ValueError(
+                f"max_length={length} has no room for the {special} special tokens; raise it"
+            )
         if stride and not 0 <= stride < length - special:
-            raise ValueError(f"{stride=} must be at least 0, and below {length=} less {special} special tokens")
-        return {"max_length": length, "stride": stride, "strategy": strategy, "direction": self.truncation_side}
+            raise ValueError(
+                f"{stride=} must be at least 0, and below {length=} less {special} special tokens"
+            )
+        return {
+            "max_length": length,
+            "stride": stride,
+            "strategy": strategy,
+            "direction": self.truncation_side,
+        }
 
     def _view(self, limit: dict[str, Any] | None, plain: bool) -> Tokenizer:
         """A tokenizer that shares the model (10 microseconds), so that no call changes what another one reads."""
         whole = self.backend_tokenizer
         view = Tokenizer(whole.model)
-        view.normalizer, view.pre_tokenizer = self._plain if plain else (whole.normalizer, whole.pre_tokenizer)
+        view.normalizer, view.pre_tokenizer = (
+            self._plain if plain else (whole.normalizer, whole.pre_tokenizer)
+        )
         view.post_processor = whole.post_processor
         view.add_tokens(self._added)
         if limit is not None:
@@ -296,6 +362,8 @@ class AlbertTokenizer(TokenizerBase):
         """The `input_ids` of a call."""
         return self(text, text_pair, **kwargs)["input_ids"]
 
-    def tokenize(self, text: Any, pair: Any = None, add_special_tokens: bool = False, **kwargs: Any) -> list[str]:
+    def tokenize(
+        self, text: Any, pair: Any = None, add_special_tokens: bool = False, **kwargs: Any
+    ) -> list[str]:
         """The pieces of one text or pair."""
         return self(text, pair, add_special_tokens=add_special_tokens, **kwargs).tokens()

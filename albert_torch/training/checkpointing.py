@@ -33,10 +33,16 @@ class TrainingState:
 
     def check(self, recipe: TrainingConfig, data: dict[str, Any]) -> None:
         """Raise `ValueError` that lists what differs from the run that wrote this."""
-        now = {name: value for name, value in dataclasses.asdict(recipe).items() if name not in recipe.FREE}
+        now = {
+            name: value
+            for name, value in dataclasses.asdict(recipe).items()
+            if name not in recipe.FREE
+        }
         if differing := [*changes(self.recipe, now), *self.changed(data)]:
             raise ValueError(
-                "cannot resume another run: " + "; ".join(differing) + ". Undo that, or use a new directory"
+                "cannot resume another run: "
+                + "; ".join(differing)
+                + ". Undo that, or use a new directory"
             )
 
     def changed(self, data: dict[str, Any]) -> Iterable[str]:
@@ -59,7 +65,9 @@ def load(folder: Path, kind: type[Kind]) -> Kind | None:
     try:
         return kind(**torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:  # torch raises many kinds
-        raise ValueError(f"{path} is no checkpoint of such a run ({error}); remove it to start anew") from error
+        raise ValueError(
+            f"{path} is no checkpoint of such a run ({error}); remove it to start anew"
+        ) from error
 
 
 def save(state: TrainingState, folder: Path) -> None:
@@ -70,7 +78,9 @@ def save(state: TrainingState, folder: Path) -> None:
 
 def refuse_second_run(folder: Path, resume: bool) -> None:
     """Raise `ValueError` when a new run would write over another one."""
-    if first_process() and not resume and (folder / "recipe.toml").exists():  # the other processes may be late
+    if (
+        first_process() and not resume and (folder / "recipe.toml").exists()
+    ):  # the other processes may be late
         raise ValueError(f"{folder} holds a run already: resume it, or choose another directory")
 
 
@@ -91,12 +101,16 @@ def restore(state: TrainingState, model: nn.Module, optimizer: Optimizer) -> Non
         return
     options = sharding.StateDictOptions(full_state_dict=True)
     sharding.set_state_dict(
-        model, optimizer, model_state_dict=state.model, optim_state_dict=state.optimizer, options=options
+        model,
+        optimizer,
+        model_state_dict=state.model,
+        optim_state_dict=state.optimizer,
+        options=options,
     )
 
 
 def _sharding(model: nn.Module) -> Any:
-    """torch's functions for the state of a sharded model (they take half a second to import); None: it is not."""
+    """Torch's functions for the state of a sharded model (they take half a second to import); None: it is not."""
     if not torch.distributed.is_initialized():
         return None
     from torch.distributed.checkpoint import state_dict

@@ -36,29 +36,44 @@ class TrainingConfig:
     """
 
     model: str = key(
-        "", "the checkpoint to start from: a directory or a Hub name; empty: random weights of `model_config`"
+        "",
+        "the checkpoint to start from: a directory or a Hub name; empty: random weights of `model_config`",
     )
     tokenizer: str = key("", "where the tokenizer is, if not with the model")
     model_config: dict[str, Any] = field(
         default_factory=dict,
-        metadata={"help": "keys of AlbertConfig that differ from the checkpoint's, or from an ALBERT-base"},
+        metadata={
+            "help": "keys of AlbertConfig that differ from the checkpoint's, or from an ALBERT-base"
+        },
     )
     max_length: int = key(512, "tokens in a row at most")
     batch_size: int = key(32, "rows an update, over all processes and accumulation parts")
-    gradient_accumulation_steps: int = key(1, "parts that a batch is computed in, one after the other, on each process")
+    gradient_accumulation_steps: int = key(
+        1, "parts that a batch is computed in, one after the other, on each process"
+    )
     steps: int = key(1000, "updates in all")
-    warmup_steps: int = key(0, "updates in which the rate rises to learning_rate; it falls to 0 afterwards")
+    warmup_steps: int = key(
+        0, "updates in which the rate rises to learning_rate; it falls to 0 afterwards"
+    )
     learning_rate: float = key(1e-5, "the highest rate")
     weight_decay: float = key(0.01, "decoupled decay, of all weights but biases and LayerNorms")
     adam_beta1: float = key(0.9, "decay of the first moment")
     adam_beta2: float = key(0.999, "decay of the second moment")
     adam_eps: float = key(1e-6, "added to the denominator")
     max_grad_norm: float = key(1.0, "norm that gradients are clipped to; 0: not clipped")
-    dropout: float | None = key(None, "of hidden states and attention; None: as the checkpoint has it")
-    ffn_dropout_prob: float | None = key(None, "after the feed-forward, as in Google's code; None: as the checkpoint")
+    dropout: float | None = key(
+        None, "of hidden states and attention; None: as the checkpoint has it"
+    )
+    ffn_dropout_prob: float | None = key(
+        None, "after the feed-forward, as in Google's code; None: as the checkpoint"
+    )
     unpad: bool = key(True, "compute the real tokens alone")
-    gradient_checkpointing: bool = key(False, "compute activations again in the backward pass: less memory, slower")
-    dtype: str = key("float32", f"one of {', '.join(DTYPES)}; bfloat16: weights float32, products bfloat16")
+    gradient_checkpointing: bool = key(
+        False, "compute activations again in the backward pass: less memory, slower"
+    )
+    dtype: str = key(
+        "float32", f"one of {', '.join(DTYPES)}; bfloat16: weights float32, products bfloat16"
+    )
     parallel: str = key("ddp", "on several processes: 'ddp' copies the model, 'fsdp' shards it")
     eval_steps: int = key(0, "updates between evaluations; 0: ten evaluations")
     save_steps: int = key(0, "updates between checkpoints; 0: as eval_steps")
@@ -67,7 +82,9 @@ class TrainingConfig:
     seed: int = key(1, "of initial weights, data order and dropout")
 
     # A resumed run may differ in these: they change neither an update nor the order of the data.
-    FREE: ClassVar[frozenset[str]] = frozenset({"log_steps", "save_steps", "tensorboard", "parallel"})
+    FREE: ClassVar[frozenset[str]] = frozenset(
+        {"log_steps", "save_steps", "tensorboard", "parallel"}
+    )
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {"dtype": DTYPES, "parallel": PARALLEL}
     RANGES: ClassVar[dict[Range, tuple[str, ...]]] = {
         MANY: ("max_length", "batch_size", "gradient_accumulation_steps", "steps", "log_steps"),
@@ -91,9 +108,13 @@ class TrainingConfig:
                     raise ValueError(f"{name}={value!r} must be from {low} to {high}")
         for name, allowed in self.CHOICES.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r} is not known; use one of {', '.join(allowed)}")
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} is not known; use one of {', '.join(allowed)}"
+                )
         if self.warmup_steps > self.steps:
-            raise ValueError(f"warmup_steps={self.warmup_steps} is more than steps={self.steps}: lower it")
+            raise ValueError(
+                f"warmup_steps={self.warmup_steps} is more than steps={self.steps}: lower it"
+            )
         if self.batch_size % self.gradient_accumulation_steps:
             raise ValueError(
                 f"batch_size={self.batch_size} is not a multiple of gradient_accumulation_steps={self.gradient_accumulation_steps}"
@@ -107,7 +128,9 @@ class TrainingConfig:
         else:
             import tomli as tomllib
         if not Path(path).is_file():
-            raise FileNotFoundError(f"no recipe {os.fspath(path)}; those that come with the source are in configs")
+            raise FileNotFoundError(
+                f"no recipe {os.fspath(path)}; those that come with the source are in configs"
+            )
         try:
             values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
             return cls.from_dict({**values, **overrides})
@@ -122,14 +145,23 @@ class TrainingConfig:
             near = difflib.get_close_matches(name, annotations, n=1)
             hint = f"did you mean {near[0]}? " if near else ""
             raise ValueError(f"unknown key {name!r}; {hint}The keys are {', '.join(annotations)}")
-        return cls(**{name: _read(name, value, annotations[name]) for name, value in values.items()})
+        return cls(
+            **{name: _read(name, value, annotations[name]) for name, value in values.items()}
+        )
 
     def scaled(self: Own, scale: float) -> Own:
         """The same recipe with `scale` times the updates, warmup and intervals; at least one update."""
         if not 0 < scale <= 1000:
-            raise ValueError(f"scale={scale} must be above 0, such as 0.01 for a run of a hundredth of the steps")
-        counts = {name: getattr(self, name) for name in ("steps", "warmup_steps", "eval_steps", "save_steps")}
-        return dataclasses.replace(self, **{name: max(int(n > 0), round(n * scale)) for name, n in counts.items()})
+            raise ValueError(
+                f"scale={scale} must be above 0, such as 0.01 for a run of a hundredth of the steps"
+            )
+        counts = {
+            name: getattr(self, name)
+            for name in ("steps", "warmup_steps", "eval_steps", "save_steps")
+        }
+        return dataclasses.replace(
+            self, **{name: max(int(n > 0), round(n * scale)) for name, n in counts.items()}
+        )
 
     def to_toml(self) -> str:
         """The text of a recipe file; what is the default is left out where TOML has no word for it."""
@@ -143,7 +175,11 @@ class TrainingConfig:
             elif defaults[name] is not None:
                 lines.append(f'{name} = "none"')
         if shape:
-            lines += ["", "[model_config]", *(f"{name} = {json.dumps(value)}" for name, value in shape.items())]
+            lines += [
+                "",
+                "[model_config]",
+                *(f"{name} = {json.dumps(value)}" for name, value in shape.items()),
+            ]
         return "\n".join(lines) + "\n"
 
     @classmethod
@@ -165,8 +201,16 @@ def _fits(value: Any, annotation: Any) -> bool:
 def _name(annotation: Any) -> str:
     if isinstance(annotation, types.UnionType):
         return " or ".join(_name(part) for part in typing.get_args(annotation))
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false", type(None): "'none'"}
-    return names.get(annotation) or ("a list of texts" if typing.get_origin(annotation) is list else "a table of keys")
+    names = {
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        bool: "true or false",
+        type(None): "'none'",
+    }
+    return names.get(annotation) or (
+        "a list of texts" if typing.get_origin(annotation) is list else "a table of keys"
+    )
 
 
 def _read(name: str, value: Any, annotation: Any) -> Any:

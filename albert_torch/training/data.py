@@ -28,18 +28,30 @@ def collate(rows: Sequence[Inputs], pad_token_id: int) -> Batch:
     choices = len(rows[0]["input_ids"]) if isinstance(rows[0]["input_ids"][0], list) else 0
 
     def flat(name: str) -> list[list[int]]:
-        return [part for row in rows for part in row[name]] if choices else [row[name] for row in rows]
+        return (
+            [part for row in rows for part in row[name]] if choices else [row[name] for row in rows]
+        )
 
     ids = flat("input_ids")
     longest = max(map(len, ids))
     shape = (len(rows), choices, longest) if choices else (len(rows), longest)
-    batch = {"attention_mask": torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in ids]).view(shape)}
+    batch = {
+        "attention_mask": torch.tensor(
+            [[1] * len(row) + [0] * (longest - len(row)) for row in ids]
+        ).view(shape)
+    }
     for name, value in rows[0].items():
         fill = {"input_ids": pad_token_id, "token_type_ids": 0}.get(name, -100)
         if name in ("input_ids", "token_type_ids"):
-            batch[name] = torch.tensor([row + [fill] * (longest - len(row)) for row in flat(name)]).view(shape)
-        elif isinstance(value, list) and len(value) == length(rows[0]) and isinstance(value[0], int):
-            batch[name] = torch.tensor([row[name] + [fill] * (longest - len(row[name])) for row in rows])
+            batch[name] = torch.tensor(
+                [row + [fill] * (longest - len(row)) for row in flat(name)]
+            ).view(shape)
+        elif (
+            isinstance(value, list) and len(value) == length(rows[0]) and isinstance(value[0], int)
+        ):
+            batch[name] = torch.tensor(
+                [row[name] + [fill] * (longest - len(row[name])) for row in rows]
+            )
         else:
             batch[name] = torch.tensor([row[name] for row in rows])
     return batch
@@ -60,7 +72,9 @@ def batches(lengths: Sequence[int], size: int, order: str, seed: int) -> Iterato
         if order == "length":
             pool = 50 * size  # sorting all rows would make every epoch the same batches
             rows = [
-                row for i in range(0, len(rows), pool) for row in sorted(rows[i : i + pool], key=lengths.__getitem__)
+                row
+                for i in range(0, len(rows), pool)
+                for row in sorted(rows[i : i + pool], key=lengths.__getitem__)
             ]
         parts = [rows[i : i + size] for i in range(0, len(rows), size)]
         if order == "length":

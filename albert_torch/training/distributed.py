@@ -37,4 +37,6 @@ def leave_at_exit() -> None:
 def _leave() -> None:
     if distributed.is_available() and distributed.is_initialized():
         distributed.destroy_process_group()
-        time.sleep(0.1)  # gloo's threads drop their last work now, or, needing a dead interpreter, abort the process
+        time.sleep(
+            0.1
+        )  # gloo's threads drop their last work now, or, needing a dead interpreter, abort the process

@@ -43,7 +43,13 @@ class Lamb(Optimizer):
         adapt: bool = True,
         foreach: bool | None = None,
     ) -> None:
-        defaults = {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "adapt": adapt}
+        defaults = {
+            "lr": lr,
+            "betas": betas,
+            "eps": eps,
+            "weight_decay": weight_decay,
+            "adapt": adapt,
+        }
         super().__init__(params, {**defaults, "foreach": foreach})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
@@ -53,7 +59,9 @@ class Lamb(Optimizer):
             if not values[name] >= 0:
                 raise ValueError(f"{name}={values[name]} must be 0 or more")
         if not values["eps"] > 0:
-            raise ValueError(f"eps={values['eps']} must be above 0: it divides where there was no gradient yet")
+            raise ValueError(
+                f"eps={values['eps']} must be above 0: it divides where there was no gradient yet"
+            )
         if not all(0 <= beta < 1 for beta in values["betas"]):
             raise ValueError(f"betas={values['betas']} must be two numbers from 0 to below 1")
         super().add_param_group(param_group)
@@ -73,7 +81,10 @@ class Lamb(Optimizer):
             params = [p for p in group["params"] if p.grad is not None]
             for p in params:
                 if not self.state[p]:
-                    self.state[p] = {"exp_avg": torch.zeros_like(p), "exp_avg_sq": torch.zeros_like(p)}
+                    self.state[p] = {
+                        "exp_avg": torch.zeros_like(p),
+                        "exp_avg_sq": torch.zeros_like(p),
+                    }
             if _together(params, group["foreach"]):
                 self._update_all(params, group)
             else:
@@ -144,4 +155,7 @@ def lamb(model: nn.Module, recipe: TrainingConfig) -> Lamb:
     return Lamb(groups, recipe.learning_rate, betas, recipe.adam_eps, recipe.weight_decay)
 
 
-OPTIMIZERS: dict[str, Callable[[nn.Module, TrainingConfig], Optimizer]] = {"lamb": lamb, "adamw": adamw}
+OPTIMIZERS: dict[str, Callable[[nn.Module, TrainingConfig], Optimizer]] = {
+    "lamb": lamb,
+    "adamw": adamw,
+}

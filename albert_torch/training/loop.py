@@ -41,7 +41,9 @@ class Loop(Generic[ConfigT, StateT]):
         try:
             from accelerate import Accelerator
         except ImportError:
-            raise ImportError("training needs accelerate: pip install 'albert-torch[train]'") from None
+            raise ImportError(
+                "training needs accelerate: pip install 'albert-torch[train]'"
+            ) from None
         self.recipe, self.folder = recipe, folder
         self.accelerator = Accelerator(cpu=not torch.accelerator.is_available())
         self.half = recipe.dtype == "bfloat16" or self.accelerator.mixed_precision == "bf16"
@@ -54,20 +56,32 @@ class Loop(Generic[ConfigT, StateT]):
             )
         self.eval_steps = recipe.eval_steps or max(1, recipe.steps // 10)
         self.save_steps = recipe.save_steps or self.eval_steps
-        self.pending: list[tuple[Tensor, Tensor, Any]] = []  # measures, norms, batches not looked at yet
+        self.pending: list[
+            tuple[Tensor, Tensor, Any]
+        ] = []  # measures, norms, batches not looked at yet
         self.tokens, self.clock = 0, time.perf_counter()
 
     def place(self, model: nn.Module) -> nn.Module:
         """The model on this process's device: alone, copied (DDP) or sharded (FSDP2)."""
         from accelerate.utils import DistributedType
 
-        sharded = self.recipe.parallel == "fsdp" or self.accelerator.distributed_type == DistributedType.FSDP
+        sharded = (
+            self.recipe.parallel == "fsdp"
+            or self.accelerator.distributed_type == DistributedType.FSDP
+        )
         if sharded and self.world > 1:
             return shard(model.to(self.accelerator.device))
         placed: nn.Module = self.accelerator.prepare(model)
         return placed
 
-    def begin(self, model: nn.Module, optimizer: Optimizer, state: StateT, resumed: bool, data: dict[str, Any]) -> None:
+    def begin(
+        self,
+        model: nn.Module,
+        optimizer: Optimizer,
+        state: StateT,
+        resumed: bool,
+        data: dict[str, Any],
+    ) -> None:
         """Take the placed model and its optimizer; a resumed state is checked and put back into them."""
         self.model, self.optimizer, self.state = model, optimizer, state
         if resumed:
@@ -79,7 +93,9 @@ class Loop(Generic[ConfigT, StateT]):
         """The records of the run, from where its state stands."""
         recipe, state = self.recipe, self.state
         main = self.accelerator.is_main_process
-        self.records = MetricLogger(self.folder, state.attempt, state.step, recipe.steps, recipe.tensorboard, main)
+        self.records = MetricLogger(
+            self.folder, state.attempt, state.step, recipe.steps, recipe.tensorboard, main
+        )
         return self.records
 
     def measure(self, part: Any) -> Tensor:
@@ -93,14 +109,18 @@ class Loop(Generic[ConfigT, StateT]):
     def update(self, parts: Sequence[Any], tokens: int, what: Any) -> None:
         """One update, from this process's parts of the batch; `what` names the batch if it fails."""
         recipe, step = self.recipe, self.state.step
-        torch.manual_seed((recipe.seed * 1_000_003 + step) * self.world + self.rank)  # dropout: a function of the step
+        torch.manual_seed(
+            (recipe.seed * 1_000_003 + step) * self.world + self.rank
+        )  # dropout: a function of the step
         self.model.train()
         measured = torch.zeros(len(self.names), device=self.accelerator.device)
         for i, part in enumerate(parts):
             last = i == len(parts) - 1
             with contextlib.nullcontext() if last else self.accelerator.no_sync(self.model):
                 found = self.measure(part)
-                (found[0] * self.world).backward()  # processes are averaged, so each counts `world` times
+                (
+                    found[0] * self.world
+                ).backward()  # processes are averaged, so each counts `world` times
             measured = measured + found.detach()
         norm = clip_grad_norm_(self.model.parameters(), recipe.max_grad_norm or math.inf)
         for group in self.optimizer.param_groups:
@@ -166,7 +186,9 @@ class Loop(Generic[ConfigT, StateT]):
 
     def batch(self, rows: list[Inputs], pad_token_id: int) -> Batch:
         """Rows as tensors on this process's device."""
-        return {name: x.to(self.accelerator.device) for name, x in collate(rows, pad_token_id).items()}
+        return {
+            name: x.to(self.accelerator.device) for name, x in collate(rows, pad_token_id).items()
+        }
 
     def autocast(self) -> torch.autocast:
         """bfloat16 products, where the recipe asks for them."""

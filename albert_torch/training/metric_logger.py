@@ -19,21 +19,27 @@ FILE = "metrics.jsonl"
 class MetricLogger:
     """The writers of one run. On other processes than the first (`main=False`) nothing is written."""
 
-    def __init__(self, folder: Path, attempt: int, step: int, steps: int, tensorboard: bool, main: bool) -> None:
+    def __init__(
+        self, folder: Path, attempt: int, step: int, steps: int, tensorboard: bool, main: bool
+    ) -> None:
         self.folder, self.attempt, self.main = folder, attempt, main
         self.board: Any = None
         self.bar = tqdm(total=steps, initial=step, unit="step", disable=None if main else True)
         if not main:
             return
         kept = [line for line in read(folder) if (line["attempt"], line["step"]) <= (attempt, step)]
-        text = "".join(json.dumps(line) + "\n" for line in kept)  # what came after the checkpoint is done again
+        text = "".join(
+            json.dumps(line) + "\n" for line in kept
+        )  # what came after the checkpoint is done again
         write(folder / FILE, lambda path: path.write_text(text, encoding="utf-8"))
         self.file = (folder / FILE).open("a", encoding="utf-8")
         if tensorboard:
             try:
                 from torch.utils.tensorboard import SummaryWriter
             except ImportError:
-                raise ImportError("tensorboard = true needs tensorboard: pip install 'albert-torch[train]'") from None
+                raise ImportError(
+                    "tensorboard = true needs tensorboard: pip install 'albert-torch[train]'"
+                ) from None
             self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
 
     def add(self, step: int, **values: float) -> None:
@@ -47,7 +53,9 @@ class MetricLogger:
                 self.board.add_scalar(name, value, step)
         if "learning_rate" in values:
             speed = f"{values['tokens_per_second']:.0f} tokens/s"
-            self.bar.set_postfix_str(f"loss {values['loss']:.4f}, lr {values['learning_rate']:.1e}, {speed}")
+            self.bar.set_postfix_str(
+                f"loss {values['loss']:.4f}, lr {values['learning_rate']:.1e}, {speed}"
+            )
             self.bar.update(step - self.bar.n)
 
     def __enter__(self) -> MetricLogger:
@@ -67,7 +75,9 @@ class MetricLogger:
         try:
             curves(self.folder)
         except ImportError:
-            logger.warning("no curves.png: matplotlib is missing; pip install 'albert-torch[train]'")
+            logger.warning(
+                "no curves.png: matplotlib is missing; pip install 'albert-torch[train]'"
+            )
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
@@ -86,7 +96,10 @@ def curves(folder: Path) -> None:
     lines = read(folder)
     attempt = max((line["attempt"] for line in lines), default=0)
     lines = [line for line in lines if line["attempt"] == attempt]
-    names = sorted({name for line in lines for name in line} - {"attempt", "step", "grad_norm", "tokens_per_second"})
+    names = sorted(
+        {name for line in lines for name in line}
+        - {"attempt", "step", "grad_norm", "tokens_per_second"}
+    )
     losses, rates = [name for name in names if name.endswith("loss")], ["learning_rate"]
     metrics = [name for name in names if name not in losses + rates]
     panels = [losses, rates, *([metrics] if metrics else [])]
@@ -95,7 +108,9 @@ def curves(folder: Path) -> None:
         for name in panel:
             points = [(line["step"], line[name]) for line in lines if name in line]
             if points:
-                axes.plot(*zip(*points, strict=True), label=name, marker="." if len(points) < 50 else None)
+                axes.plot(
+                    *zip(*points, strict=True), label=name, marker="." if len(points) < 50 else None
+                )
         axes.set_xlabel("update")
         if axes.lines:
             axes.legend()

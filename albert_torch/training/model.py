@@ -20,7 +20,9 @@ _BASE = {"hidden_size": 768, "num_attention_heads": 12, "intermediate_size": 307
 def load_tokenizer(recipe: TrainingConfig) -> AlbertTokenizer:
     """The recipe's tokenizer, or that of its model."""
     if not (name := recipe.tokenizer or recipe.model):
-        raise ValueError("the recipe names no model and no tokenizer: give one of them, a directory or a Hub name")
+        raise ValueError(
+            "the recipe names no model and no tokenizer: give one of them, a directory or a Hub name"
+        )
     return AlbertTokenizer.from_pretrained(name)
 
 
@@ -45,14 +47,23 @@ def build(
         **{name: value for name, value in dropouts.items() if value is not None},
     }
     if recipe.model:
-        model = head.from_pretrained(recipe.model, ignore_mismatched_sizes=ignore_mismatched_sizes, **changes)
+        model = head.from_pretrained(
+            recipe.model, ignore_mismatched_sizes=ignore_mismatched_sizes, **changes
+        )
     else:
         model = head(AlbertConfig.from_dict({"vocab_size": len(tokenizer), **_BASE}, **changes))
     if (vocab := model.config.vocab_size) < len(tokenizer):
-        raise ValueError(f"the tokenizer has {len(tokenizer)} pieces, the model {vocab}: they do not belong together")
-    longest, positions = min(recipe.max_length, tokenizer.model_max_length), model.config.max_position_embeddings
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} pieces, the model {vocab}: they do not belong together"
+        )
+    longest, positions = (
+        min(recipe.max_length, tokenizer.model_max_length),
+        model.config.max_position_embeddings,
+    )
     if positions < longest:
-        raise ValueError(f"max_length={longest} is more than the model's {positions} positions: lower it")
+        raise ValueError(
+            f"max_length={longest} is more than the model's {positions} positions: lower it"
+        )
     model.base_model.unpad = recipe.unpad
     if recipe.gradient_checkpointing:
         model.gradient_checkpointing_enable()

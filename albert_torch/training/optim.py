@@ -13,6 +13,9 @@ def adamw(model: nn.Module, recipe: TrainingConfig) -> torch.optim.AdamW:
     trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     decayed = [p for name, p in trained if p.dim() > 1]
     spared = [p for name, p in trained if p.dim() <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    groups = [
+        {"params": decayed, "weight_decay": recipe.weight_decay},
+        {"params": spared, "weight_decay": 0.0},
+    ]
     betas = (recipe.adam_beta1, recipe.adam_beta2)
     return torch.optim.AdamW(groups, recipe.learning_rate, betas, recipe.adam_eps, fused=True)

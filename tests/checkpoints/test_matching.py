@@ -13,7 +13,13 @@ import torch
 from helpers.constants import SHARED
 from safetensors.torch import load_file, save_file
 
-from albert_torch import AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining, AlbertModel, CheckpointError
+from albert_torch import (
+    AlbertConfig,
+    AlbertForMaskedLM,
+    AlbertForPreTraining,
+    AlbertModel,
+    CheckpointError,
+)
 from albert_torch.checkpoints.matching import classes_filled, fit
 from albert_torch.checkpoints.reader import WEIGHT_FILES, read_state_dict
 from albert_torch.hub import Source
@@ -80,7 +86,9 @@ def test_pickles_give_the_numbers_of_safetensors(zipped, folder):
 def test_a_directory_without_weights(folder):
     """Kills: a message that does not say which names were looked for."""
     (folder / "model.safetensors").unlink()
-    with pytest.raises(FileNotFoundError, match=r"holds no model.safetensors or .* or pytorch_model.bin.index.json"):
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no model.safetensors or .* or pytorch_model.bin.index.json"
+    ):
         AlbertModel.from_pretrained(folder)
 
 
@@ -98,14 +106,28 @@ def _header(text: bytes) -> bytes:
         (lambda whole: whole[:8] + b"?" + whole[9:], "not a whole safetensors file"),
         (lambda whole: whole.replace(b'"F32"', b'"F33"', 1), "not a whole safetensors file"),
         (lambda whole: struct.pack("<Q", 7 << 30) + whole[8:], "not a whole safetensors file"),
-        (lambda whole: _header(b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'), "not a whole safetensors"),
+        (
+            lambda whole: _header(b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'),
+            "not a whole safetensors",
+        ),
         (
             lambda whole: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
             "git-lfs pointer.* `git lfs pull`",
         ),
         (lambda whole: b"<!DOCTYPE html><html></html>", "is a web page, not weights"),
     ],
-    ids=["empty", "blank", "half", "stub", "no-json", "bit-flip", "gigabytes", "no-data", "lfs", "html"],
+    ids=[
+        "empty",
+        "blank",
+        "half",
+        "stub",
+        "no-json",
+        "bit-flip",
+        "gigabytes",
+        "no-data",
+        "lfs",
+        "html",
+    ],
 )
 def test_unreadable_safetensors(content, message, folder):
     """Kills: a traceback from Rust, a hang, or gigabytes allocated for a header that lies."""
@@ -130,8 +152,14 @@ def test_a_pickle_that_would_run_code(zipped, folder, tmp_path):
     """Kills: torch.load without weights_only; an error that passes on torch's advice to switch it off."""
     (folder / "model.safetensors").unlink()
     marker = tmp_path / "ran"
-    torch.save({"x": Evil(str(marker))}, folder / "pytorch_model.bin", _use_new_zipfile_serialization=zipped)
-    with pytest.raises(CheckpointError, match=r"asks to run posix.mkdir and was not run; convert it") as caught:
+    torch.save(
+        {"x": Evil(str(marker))},
+        folder / "pytorch_model.bin",
+        _use_new_zipfile_serialization=zipped,
+    )
+    with pytest.raises(
+        CheckpointError, match=r"asks to run posix.mkdir and was not run; convert it"
+    ) as caught:
         AlbertModel.from_pretrained(folder)
     assert "weights_only" not in str(caught.value)
     assert not marker.exists()
@@ -143,7 +171,10 @@ def test_a_pickle_that_would_run_code(zipped, folder, tmp_path):
         (lambda path: path.write_bytes(b""), "is empty"),
         (lambda path: path.write_bytes(path.read_bytes()[:-100]), "not a whole PyTorch checkpoint"),
         (lambda path: path.write_bytes(b"garbage" * 99), "not a whole PyTorch checkpoint"),
-        (lambda path: path.write_bytes(path.read_bytes().replace(b"storage", b"storagf", 1)), "not a whole PyTorch"),
+        (
+            lambda path: path.write_bytes(path.read_bytes().replace(b"storage", b"storagf", 1)),
+            "not a whole PyTorch",
+        ),
         (lambda path: torch.save([1, 2], path), "holds a list, not a state dict"),
         (lambda path: torch.save({"x": 3}, path), "x is no plain tensor; save model.state_dict"),
         (lambda path: torch.save({"x": torch.eye(2).to_sparse()}, path), "x is no plain tensor"),
@@ -161,10 +192,14 @@ def test_a_pickle_that_names_another_tensors_bytes(tmp_path):
     """Kills: a damaged pickle in a whole archive, which torch.load gives b the numbers of a for."""
     path = tmp_path / "pytorch_model.bin"
     torch.save({"a": torch.ones(4), "b": torch.zeros(4)}, path)
-    first, second = (b"X\x01\x00\x00\x00" + number for number in (b"0", b"1"))  # the names of the storages
+    first, second = (
+        b"X\x01\x00\x00\x00" + number for number in (b"0", b"1")
+    )  # the names of the storages
     path.write_bytes(path.read_bytes().replace(second, first))
     assert torch.load(path, weights_only=True)["b"].eq(1).all(), "torch sees nothing wrong"
-    with pytest.raises(CheckpointError, match=r"not a whole PyTorch checkpoint \(BadZipFile: Bad CRC-32"):
+    with pytest.raises(
+        CheckpointError, match=r"not a whole PyTorch checkpoint \(BadZipFile: Bad CRC-32"
+    ):
         read_state_dict(Source(tmp_path))
 
 
@@ -191,10 +226,19 @@ def test_shards_give_the_numbers_of_one_file(folder):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda m, first, rest: m | {first: "../a.safetensors"}, "points outside its directory: '../a.safetensors'"),
-        (lambda m, first, rest: m | {first: "/etc/passwd"}, "points outside its directory: '/etc/passwd'"),
+        (
+            lambda m, first, rest: m | {first: "../a.safetensors"},
+            "points outside its directory: '../a.safetensors'",
+        ),
+        (
+            lambda m, first, rest: m | {first: "/etc/passwd"},
+            "points outside its directory: '/etc/passwd'",
+        ),
         (lambda m, first, rest: m | {first: ""}, "points outside its directory: ''"),
-        (lambda m, first, rest: m | {first: "c.safetensors"}, "names c.safetensors, which is not there"),
+        (
+            lambda m, first, rest: m | {first: "c.safetensors"},
+            "names c.safetensors, which is not there",
+        ),
         (
             lambda m, first, rest: m | {"junk": "a.safetensors"},
             "a.safetensors lacks junk, which model.safetensors.index",
@@ -256,7 +300,9 @@ def renamed(state, how):
         lambda key: f"module.{key}",
         lambda key: key.removeprefix("albert."),
         lambda key: f"module.module.{key.removeprefix('albert.')}",
-        lambda key: key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"),
+        lambda key: key.replace("LayerNorm.weight", "LayerNorm.gamma").replace(
+            "LayerNorm.bias", "LayerNorm.beta"
+        ),
     ],
 )
 @pytest.mark.parametrize("model_class", [AlbertModel, AlbertForPreTraining])
@@ -276,7 +322,12 @@ def test_position_ids_are_dropped(folder):
     """Kills: the buffer that older transformers saved taken for a weight of a wrong dtype."""
     rewrite(folder, {**weights(folder), "albert.embeddings.position_ids": torch.arange(20)[None]})
     _, info = AlbertForPreTraining.from_pretrained(folder, output_loading_info=True)
-    assert info == {"missing_keys": set(), "unexpected_keys": set(), "mismatched_keys": set(), "error_msgs": []}
+    assert info == {
+        "missing_keys": set(),
+        "unexpected_keys": set(),
+        "mismatched_keys": set(),
+        "error_msgs": [],
+    }
 
 
 WORDS, DECODER = "albert.embeddings.word_embeddings.weight", "predictions.decoder.weight"
@@ -285,14 +336,19 @@ WORDS, DECODER = "albert.embeddings.word_embeddings.weight", "predictions.decode
 def test_tied_copies_must_be_equal(folder):
     """Kills: one of two different matrices dropped in silence."""
     state = weights(folder)
-    state |= {DECODER: state[WORDS].clone(), "predictions.decoder.bias": state["predictions.bias"].clone()}
+    state |= {
+        DECODER: state[WORDS].clone(),
+        "predictions.decoder.bias": state["predictions.bias"].clone(),
+    }
     rewrite(folder, state)
     model = AlbertForMaskedLM.from_pretrained(folder)
     assert model.predictions.decoder.weight is model.albert.embeddings.word_embeddings.weight
     assert model.predictions.decoder.bias is model.predictions.bias
     state[DECODER] += 1
     rewrite(folder, state)
-    with pytest.raises(CheckpointError, match=f"{DECODER} and {WORDS} differ.* set tie_word_embeddings=False"):
+    with pytest.raises(
+        CheckpointError, match=f"{DECODER} and {WORDS} differ.* set tie_word_embeddings=False"
+    ):
         AlbertForMaskedLM.from_pretrained(folder)
     untied = AlbertForMaskedLM.from_pretrained(folder, tie_word_embeddings=False)
     assert torch.equal(untied.predictions.decoder.weight, state[DECODER])
@@ -304,27 +360,42 @@ def test_the_copy_stands_in_for_the_original(folder):
     state = weights(folder)
     words = state.pop(WORDS)
     rewrite(folder, {**state, DECODER: words})
-    assert torch.equal(AlbertForMaskedLM.from_pretrained(folder).albert.embeddings.word_embeddings.weight, words)
+    assert torch.equal(
+        AlbertForMaskedLM.from_pretrained(folder).albert.embeddings.word_embeddings.weight, words
+    )
 
 
 def test_heads_of_other_classes_are_dropped(folder, caplog):
     """Kills: a pretraining checkpoint refused, or warned about, where the backbone is wanted."""
-    extra = {name: torch.ones(2) for name in ("qa_outputs.bias", "classifier.weight", "cls.x", "seq_relationship.bias")}
+    extra = {
+        name: torch.ones(2)
+        for name in ("qa_outputs.bias", "classifier.weight", "cls.x", "seq_relationship.bias")
+    }
     rewrite(folder, {**weights(folder), **extra})
     with caplog.at_level(logging.INFO):
         _, info = AlbertModel.from_pretrained(folder, output_loading_info=True)
-    assert extra.keys() | {"predictions.bias", "sop_classifier.classifier.weight"} < info["unexpected_keys"]
+    assert (
+        extra.keys() | {"predictions.bias", "sop_classifier.classifier.weight"}
+        < info["unexpected_keys"]
+    )
     assert [record.levelname for record in caplog.records] == ["INFO"]
     assert "left out" in caplog.text
 
 
 def test_a_missing_head_is_drawn_and_warned_of_once(folder, caplog):
     """Kills: random weights without a word; two warnings; other parameters drawn anew."""
-    state = {key: tensor for key, tensor in weights(folder).items() if "pooler" not in key and "sop" not in key}
+    state = {
+        key: tensor
+        for key, tensor in weights(folder).items()
+        if "pooler" not in key and "sop" not in key
+    }
     rewrite(folder, state)
     model, info = AlbertForPreTraining.from_pretrained(folder, output_loading_info=True)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert "AlbertForPreTraining: newly initialised, train before use: albert.pooler.weight" in caplog.text
+    assert (
+        "AlbertForPreTraining: newly initialised, train before use: albert.pooler.weight"
+        in caplog.text
+    )
     assert len(info["missing_keys"]) == 4
     assert model.albert.pooler.weight.std() > 0.01
     assert not model.albert.pooler.bias.any()
@@ -357,7 +428,10 @@ def test_one_error_lists_everything(folder):
 @pytest.mark.parametrize("part", ["embeddings", "encoder"])
 def test_a_whole_part_of_the_backbone_is_missing(part, folder):
     """Kills: an encoder drawn at random because, like a head, it is missing as a whole."""
-    rewrite(folder, {key: tensor for key, tensor in weights(folder).items() if f"albert.{part}" not in key})
+    rewrite(
+        folder,
+        {key: tensor for key, tensor in weights(folder).items() if f"albert.{part}" not in key},
+    )
     with pytest.raises(CheckpointError, match=f"missing    {part}"):
         AlbertModel.from_pretrained(folder)
 
@@ -376,23 +450,31 @@ def test_unexpected_keys_when_not_strict(folder, caplog):
     with pytest.raises(CheckpointError, match="unexpected junk"):
         AlbertForPreTraining.from_pretrained(folder)
     AlbertForPreTraining.from_pretrained(folder, strict=False)
-    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == ["left out unexpected junk"]
+    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
+        "left out unexpected junk"
+    ]
     del state["albert.encoder.embedding_hidden_mapping_in.weight"]
     rewrite(folder, state)
-    with pytest.raises(CheckpointError, match=r"missing    albert.encoder.embedding_hidden_mapping_in.weight"):
+    with pytest.raises(
+        CheckpointError, match=r"missing    albert.encoder.embedding_hidden_mapping_in.weight"
+    ):
         AlbertForPreTraining.from_pretrained(folder, strict=False)
 
 
 def test_another_shape(folder, caplog):
     """Kills: mismatched weights loaded as they are; the vocabulary blamed without saying what to change."""
     with pytest.raises(
-        CheckpointError, match=r"file \(61, 10\), model \(70, 10\)\n(.*\n)*.*vocab_size=70, the weights 61"
+        CheckpointError,
+        match=r"file \(61, 10\), model \(70, 10\)\n(.*\n)*.*vocab_size=70, the weights 61",
     ):
         AlbertForMaskedLM.from_pretrained(folder, vocab_size=70)
     model, info = AlbertForMaskedLM.from_pretrained(
         folder, vocab_size=70, ignore_mismatched_sizes=True, output_loading_info=True
     )
-    assert info["mismatched_keys"] == {(WORDS, (61, 10), (70, 10)), ("predictions.bias", (61,), (70,))}
+    assert info["mismatched_keys"] == {
+        (WORDS, (61, 10), (70, 10)),
+        ("predictions.bias", (61,), (70,)),
+    }
     assert model.predictions.decoder.weight.shape == (70, 10)
     assert model.predictions.decoder.weight.std() > 0.01
     assert "newly initialised" in caplog.text
@@ -435,7 +517,10 @@ def test_a_class_of_ones_own(caplog):
 )
 def test_the_classes_that_a_checkpoint_fills(parts, architectures, heads):
     """Kills: a head compared, or named in a config, on weights that the files do not hold."""
-    assert classes_filled(parts, architectures) == [*(f"AlbertFor{head}" for head in heads), "AlbertModel"]
+    assert classes_filled(parts, architectures) == [
+        *(f"AlbertFor{head}" for head in heads),
+        "AlbertModel",
+    ]
 
 
 # ---- any damage at all ----
@@ -445,7 +530,21 @@ def mutate(folder, rng):
     """Damage one file in one way; whether the numbers may differ afterwards."""
     path = rng.choice(sorted(folder.iterdir()))
     content = bytearray(path.read_bytes())
-    kind = rng.choice(["bytes", "bytes", "header", "header", "cut", "grow", "gone", "swap", "json", "json", "json"])
+    kind = rng.choice(
+        [
+            "bytes",
+            "bytes",
+            "header",
+            "header",
+            "cut",
+            "grow",
+            "gone",
+            "swap",
+            "json",
+            "json",
+            "json",
+        ]
+    )
     if kind == "json" and path.suffix == ".json":
         values = json.loads(content)
         place, key = values, rng.choice(sorted(values))
@@ -484,7 +583,9 @@ def mutate(folder, rng):
         path.write_bytes(other.read_bytes())
         other.write_bytes(content)
         return False
-    data = 8 + int.from_bytes(content[:8], "little") if path.suffix == ".safetensors" else 0  # where the header ends
+    data = (
+        8 + int.from_bytes(content[:8], "little") if path.suffix == ".safetensors" else 0
+    )  # where the header ends
     if kind == "cut":
         path.write_bytes(content[: rng.randrange(len(content))])
         return False
@@ -503,7 +604,9 @@ def mutate(folder, rng):
 def test_damage_is_loaded_right_or_refused(kind, tmp_path):
     """Kills: another exception, a crash, a hang, a huge allocation or a wrong weight, for any damage to any file."""
     whole, rng = tmp_path / "whole", random.Random(kind)
-    config = AlbertConfig(**{**CONFIG, "vocab_size": 11, "max_position_embeddings": 5, "intermediate_size": 7})
+    config = AlbertConfig(
+        **{**CONFIG, "vocab_size": 11, "max_position_embeddings": 5, "intermediate_size": 7}
+    )
     model = AlbertForMaskedLM(config)
     model.save_pretrained(whole, max_shard_size=4000 if kind == "shards" else "5GB")
     if kind in ("zip", "legacy"):
@@ -517,7 +620,9 @@ def test_damage_is_loaded_right_or_refused(kind, tmp_path):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 state = AlbertForMaskedLM.from_pretrained(folder).state_dict()
-            assert free or all(torch.equal(right[key], state[key]) for key in right), f"wrong weight in {folder}"
+            assert free or all(torch.equal(right[key], state[key]) for key in right), (
+                f"wrong weight in {folder}"
+            )
             loaded += 1
         except (ValueError, FileNotFoundError):  # CheckpointError is a ValueError
             refused += 1

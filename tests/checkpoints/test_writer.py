@@ -20,7 +20,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 import albert_torch
-from albert_torch import AlbertConfig, AlbertForMaskedLM, AlbertForPreTraining, AlbertModel, CheckpointError
+from albert_torch import (
+    AlbertConfig,
+    AlbertForMaskedLM,
+    AlbertForPreTraining,
+    AlbertModel,
+    CheckpointError,
+)
 from albert_torch.checkpoints.convert import convert
 from albert_torch.checkpoints.reader import read_state_dict
 from albert_torch.checkpoints.writer import save_state_dict
@@ -48,7 +54,9 @@ def test_the_file_is_as_transformers_writes_it(tmp_path):
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
         assert file.metadata() == {"format": "pt"}
         keys = set(file.keys())
-    transformers.AlbertForPreTraining(transformers.AlbertConfig(**CONFIG)).save_pretrained(tmp_path / "theirs")
+    transformers.AlbertForPreTraining(transformers.AlbertConfig(**CONFIG)).save_pretrained(
+        tmp_path / "theirs"
+    )
     assert keys == load_file(tmp_path / "theirs" / "model.safetensors").keys()
     (tmp_path / "plain").touch()
     assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
@@ -64,7 +72,9 @@ def test_views_and_transposes(tmp_path):
     assert all(torch.equal(state[key], after[key]) for key in after)
 
 
-@pytest.mark.parametrize(("size", "shards"), [(400, 4), (401, 4), (800, 2), ("1KB", 2), ("1KiB", 2), (1, 4), (1600, 1)])
+@pytest.mark.parametrize(
+    ("size", "shards"), [(400, 4), (401, 4), (800, 2), ("1KB", 2), ("1KiB", 2), (1, 4), (1600, 1)]
+)
 def test_shard_sizes(size, shards, tmp_path):
     """Kills: a limit that is off by one, 1024 for 1000, or a tensor above the limit refused."""
     save_state_dict(filled(1), tmp_path, size)
@@ -79,7 +89,10 @@ def test_shard_sizes(size, shards, tmp_path):
 @pytest.mark.parametrize("size", [0, -1, "5XB", "", "GB", 1.5, None])
 def test_a_shard_size_that_is_none(size, tmp_path):
     """Kills: "5GB" misread as 5 bytes, or an endless split."""
-    with pytest.raises(ValueError, match=r"max_shard_size=.* must be a number of bytes above 0, or text such as '5GB'"):
+    with pytest.raises(
+        ValueError,
+        match=r"max_shard_size=.* must be a number of bytes above 0, or text such as '5GB'",
+    ):
         save_state_dict(filled(1), tmp_path, size)
 
 
@@ -90,7 +103,9 @@ def test_one_save_after_another(tmp_path):
     for value, size in enumerate([800, 400, 400, 10_000, 400, 800, 10_000]):
         save_state_dict(filled(value), tmp_path, size)
         assert all(tensor.eq(value).all() for tensor in read(tmp_path).values())
-        weights = [name for name in names(tmp_path) if name not in ("pytorch_model.bin", "model.txt")]
+        weights = [
+            name for name in names(tmp_path) if name not in ("pytorch_model.bin", "model.txt")
+        ]
         assert len(weights) == {800: 3, 400: 5, 10_000: 1}[size]
     assert {"pytorch_model.bin", "model.txt"} < set(names(tmp_path))
 
@@ -112,7 +127,9 @@ def test_a_full_disk(size, tmp_path):
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, old[1]))
     try:
-        with pytest.raises(OSError, match=r"could not save \(.*File too large.*\); the old files are as they were"):
+        with pytest.raises(
+            OSError, match=r"could not save \(.*File too large.*\); the old files are as they were"
+        ):
             save_state_dict({**filled(2), "large": torch.ones(1000)}, tmp_path, size, config="{}")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, old)
@@ -129,7 +146,9 @@ def test_a_disk_that_fills_while_syncing(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match=r"No space left on device.*free space or save elsewhere") as caught:
+    with pytest.raises(
+        OSError, match=r"No space left on device.*free space or save elsewhere"
+    ) as caught:
         save_state_dict(filled(2), tmp_path)
     assert caught.value.errno == errno.ENOSPC
     assert names(tmp_path) == ["model.safetensors"]
@@ -138,7 +157,7 @@ def test_a_disk_that_fills_while_syncing(tmp_path, monkeypatch):
 
 SAVER = """
 import itertools, sys, torch
-from albert_torch.saving import save_state_dict
+from albert_torch.checkpoints.writer import save_state_dict
 for value in itertools.count():
     state = {f"x{i}": torch.full((100, 100), float(value)) for i in range(4)}
     save_state_dict(state, sys.argv[1], sys.argv[2].split("/")[value % 2], config="{}")
@@ -156,7 +175,9 @@ def test_a_save_that_is_killed(sizes, tmp_path):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         first = process.stdout.readline()
         assert first == "0\n"
-        for _ in range(10):  # stopped, looked at as a reader would find it after a kill there, and set going again
+        for _ in range(
+            10
+        ):  # stopped, looked at as a reader would find it after a kill there, and set going again
             time.sleep(rng.random() * 0.02)
             process.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, process.pid, os.WSTOPPED)
@@ -190,7 +211,10 @@ def test_convert_an_old_pickle(name, named, tmp_path):
     theirs = getattr(transformers, name)(transformers.AlbertConfig(**TINY)).eval()
     theirs.config.architectures = [name] if named else None
     theirs.config.save_pretrained(tmp_path / "old")
-    old = {key.replace("LayerNorm.weight", "LayerNorm.gamma"): value for key, value in theirs.state_dict().items()}
+    old = {
+        key.replace("LayerNorm.weight", "LayerNorm.gamma"): value
+        for key, value in theirs.state_dict().items()
+    }
     old = {f"module.{key}": value.clone() for key, value in old.items()}  # the tied copies apart
     torch.save(old, tmp_path / "old" / "pytorch_model.bin", _use_new_zipfile_serialization=False)
     (tmp_path / "old" / "spiece.model").write_bytes(b"pieces")
@@ -202,7 +226,9 @@ def test_convert_an_old_pickle(name, named, tmp_path):
     assert config["architectures"] == [name]
     assert config["dtype"] == "float32"
     theirs.save_pretrained(tmp_path / "theirs")
-    ours, reference = (load_file(tmp_path / which / "model.safetensors") for which in ("new", "theirs"))
+    ours, reference = (
+        load_file(tmp_path / which / "model.safetensors") for which in ("new", "theirs")
+    )
     assert ours.keys() == reference.keys()
     assert all(torch.equal(ours[key], reference[key]) for key in reference)
 
@@ -212,7 +238,9 @@ def test_convert_keeps_all_heads_and_works_in_place(tmp_path):
     model = AlbertForPreTraining(AlbertConfig(**CONFIG))
     model.save_pretrained(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
-    config = json.loads((tmp_path / "config.json").read_text()) | {"architectures": ["AlbertForMaskedLM"]}
+    config = json.loads((tmp_path / "config.json").read_text()) | {
+        "architectures": ["AlbertForMaskedLM"]
+    }
     (tmp_path / "config.json").write_text(json.dumps(config))
     before = load_file(tmp_path / "model.safetensors")
     convert(str(tmp_path), tmp_path)
@@ -228,7 +256,9 @@ def test_convert_changes_the_dtype_when_asked(tmp_path):
     model.save_pretrained(tmp_path)
     convert(tmp_path, tmp_path / "half", torch.bfloat16)
     half = AlbertForPreTraining.from_pretrained(tmp_path / "half").state_dict()
-    assert all(torch.equal(half[name], value.bfloat16()) for name, value in model.state_dict().items())
+    assert all(
+        torch.equal(half[name], value.bfloat16()) for name, value in model.state_dict().items()
+    )
     assert json.loads((tmp_path / "half" / "config.json").read_text())["dtype"] == "bfloat16"
 
 

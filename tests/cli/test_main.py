@@ -31,7 +31,12 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def process(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.run(
-        [sys.executable, *arguments], capture_output=True, text=True, env=environment, cwd=ROOT, check=False
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd=ROOT,
+        check=False,
     )
 
 
@@ -59,13 +64,19 @@ def test_different_exits_1_and_names_the_layer(
 ) -> None:
     """Kills: a difference that is printed and not signalled."""
     feed_forward = albert_torch.model.AlbertLayer.feed_forward
-    monkeypatch.setattr(albert_torch.model.AlbertLayer, "feed_forward", lambda self, x: feed_forward(self, x) * 1.00001)
+    monkeypatch.setattr(
+        albert_torch.model.AlbertLayer,
+        "feed_forward",
+        lambda self, x: feed_forward(self, x) * 1.00001,
+    )
     assert main(["parity", str(checkpoint), "--head", "Model", *FAST]) == 1
     out, _ = capsys.readouterr()
     assert out.splitlines()[-1].startswith("DIFFERENT: ")
     assert "  first hidden 1/6: " in out
     assert "DIFFERS" in out
-    assert main(["parity", str(checkpoint), "--head", "Model", *FAST, "--tolerance", "float64=1"]) == 0
+    assert (
+        main(["parity", str(checkpoint), "--head", "Model", *FAST, "--tolerance", "float64=1"]) == 0
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,12 +84,21 @@ def test_different_exits_1_and_names_the_layer(
     [
         (["parity", "./nowhere"], r"'./nowhere' is no directory here"),
         (["parity", "{}", "--dtype", "int8"], "no dtype 'int8'; there are float64"),
-        (["parity", "{}", "--head", "QuestionAnswering"], "does not fill QuestionAnswering; it fills Model, MaskedLM"),
+        (
+            ["parity", "{}", "--head", "QuestionAnswering"],
+            "does not fill QuestionAnswering; it fills Model, MaskedLM",
+        ),
         (["parity", "{}", "--text", "nowhere.txt"], "has no tokenizer to read nowhere.txt with"),
         (["parity", "--text", "nowhere.txt"], "generated checkpoints have no tokenizer"),
-        (["parity", "{}", "--tolerance", "float32"], "--tolerance float32: write a dtype and a number"),
+        (
+            ["parity", "{}", "--tolerance", "float32"],
+            "--tolerance float32: write a dtype and a number",
+        ),
         (["parity", "{}", "--threads", "0"], "--threads 0: give a number above 0"),
-        (["parity", "{}", "--json", "nowhere/x.json"], "--json nowhere/x.json: there is no directory nowhere"),
+        (
+            ["parity", "{}", "--json", "nowhere/x.json"],
+            "--json nowhere/x.json: there is no directory nowhere",
+        ),
         (["convert", "./nowhere", "there"], r"'./nowhere' is no directory here"),
     ],
 )
@@ -95,7 +115,9 @@ def test_what_cannot_run_exits_2_with_one_sentence(
         main([*arguments, "--debug"])
 
 
-@pytest.mark.parametrize(("library", "options"), [("transformers", []), ("matplotlib", ["--html", "{}/x.html"])])
+@pytest.mark.parametrize(
+    ("library", "options"), [("transformers", []), ("matplotlib", ["--html", "{}/x.html"])]
+)
 def test_without_an_extra_the_command_says_what_to_install(
     checkpoint: Path,
     tmp_path: Path,
@@ -106,13 +128,20 @@ def test_without_an_extra_the_command_says_what_to_install(
 ) -> None:
     """Kills: an ImportError that names no extra, a check of minutes that then cannot write its page."""
     monkeypatch.setitem(sys.modules, library, None)
-    assert main(["parity", str(checkpoint), *FAST, *(option.format(tmp_path) for option in options)]) == 2
+    assert (
+        main(["parity", str(checkpoint), *FAST, *(option.format(tmp_path) for option in options)])
+        == 2
+    )
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(rf"albert-torch parity: .*{library}.* pip install 'albert-torch\[parity\]'\n", err)
+    assert re.fullmatch(
+        rf"albert-torch parity: .*{library}.* pip install 'albert-torch\[parity\]'\n", err
+    )
 
 
-def test_an_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_interrupt_exits_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Kills: a traceback at Ctrl-C."""
 
     def interrupted(*args: Any, **options: Any) -> None:
@@ -125,7 +154,10 @@ def test_an_interrupt_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.
 
 def test_script_module_and_command_are_one(checkpoint: Path) -> None:
     """Kills: an entry point that parses for itself, `--version` that differs from the package."""
-    assert process("-m", "albert_torch", "--version").stdout == f"albert-torch {albert_torch.__version__}\n"
+    assert (
+        process("-m", "albert_torch", "--version").stdout
+        == f"albert-torch {albert_torch.__version__}\n"
+    )
     options = [str(checkpoint), "--head", "Model", *FAST]
     by_script = process("scripts/parity_check.py", *options)
     by_module = process("-m", "albert_torch", "parity", *options)
@@ -141,7 +173,9 @@ def test_the_command_itself_imports_nothing_heavy() -> None:
 
 
 @pytest.mark.parametrize("kind", ["bin", "sharded", "module", "gamma"])
-def test_convert_reads_every_source(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_convert_reads_every_source(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Kills: a conversion that changes a number or a name, or that transformers cannot read."""
     source, target = tmp_path / "source", tmp_path / "target"
     generate("MaskedLM", TINY, source, seed=0)
@@ -157,7 +191,9 @@ def test_convert_reads_every_source(kind: str, tmp_path: Path, capsys: pytest.Ca
             "gamma": lambda key: re.sub(r"(LayerNorm|layer_norm)\.bias", r"\1.beta",
                                         re.sub(r"(LayerNorm|layer_norm)\.weight", r"\1.gamma", key)),
         }[kind]  # fmt: skip
-        torch.save({rename(key): value for key, value in want.items()}, source / "pytorch_model.bin")
+        torch.save(
+            {rename(key): value for key, value in want.items()}, source / "pytorch_model.bin"
+        )
         (source / "model.safetensors").unlink()
     assert main(["convert", str(source), str(target)]) == 0
     assert capsys.readouterr().out == f"{source} -> {target}: config.json, model.safetensors\n"
@@ -167,12 +203,28 @@ def test_convert_reads_every_source(kind: str, tmp_path: Path, capsys: pytest.Ca
     assert main(["parity", str(target), "--head", "MaskedLM", *FAST]) == 0
 
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "the", "ship", "captain", "stood", "on", "deck", "of", "."]
+WORDS = [
+    "[PAD]",
+    "[UNK]",
+    "[CLS]",
+    "[SEP]",
+    "[MASK]",
+    "the",
+    "ship",
+    "captain",
+    "stood",
+    "on",
+    "deck",
+    "of",
+    ".",
+]
 
 
 def with_words(kind: str, folder: Path) -> Path:
     """A checkpoint of a class with a vocabulary of words."""
-    config = albert_torch.AlbertConfig(**{**SHARED, "vocab_size": len(WORDS), "max_position_embeddings": 40})
+    config = albert_torch.AlbertConfig(
+        **{**SHARED, "vocab_size": len(WORDS), "max_position_embeddings": 40}
+    )
     getattr(albert_torch, kind)(config).save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(WORDS))
     return folder
@@ -181,13 +233,19 @@ def with_words(kind: str, folder: Path) -> Path:
 def test_embed_writes_a_vector_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Kills: an option of the command that does not reach the encoder."""
     numpy = pytest.importorskip("numpy")
-    folder, texts, target = with_words("AlbertModel", tmp_path / "model"), tmp_path / "texts.txt", tmp_path / "x.npy"
+    folder, texts, target = (
+        with_words("AlbertModel", tmp_path / "model"),
+        tmp_path / "texts.txt",
+        tmp_path / "x.npy",
+    )
     texts.write_text("the captain\nthe ship stood on\n")
     files, options = [str(texts), str(target)], ["--quiet", "--normalize", "--pooling", "cls"]
     assert main(["embed", "--model", str(folder), *files, *options]) == 0
     assert capsys.readouterr().out == f"2 vectors of {SHARED['hidden_size']} numbers in {target}\n"
     vectors = numpy.load(target)
-    want = albert_torch.Encoder.from_pretrained(folder, pooling="cls").encode(["the captain"], normalize=True)
+    want = albert_torch.Encoder.from_pretrained(folder, pooling="cls").encode(
+        ["the captain"], normalize=True
+    )
     assert numpy.abs(vectors[0] - want[0]).max() < 1e-6
 
 
@@ -203,7 +261,12 @@ def test_classify_fill_mask_and_answer_print_what_the_heads_say(
     assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
     assert set(scores) == {"LABEL_0", "LABEL_1"}
     mlm = with_words("AlbertForMaskedLM", tmp_path / "mlm")
-    assert main(["fill-mask", "--model", str(mlm), "the captain stood on the [MASK] .", "--top-k", "3"]) == 0
+    assert (
+        main(
+            ["fill-mask", "--model", str(mlm), "the captain stood on the [MASK] .", "--top-k", "3"]
+        )
+        == 0
+    )
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3
     assert all(line.startswith("mask 1 ") and line.split()[-1] in WORDS for line in lines)

@@ -13,7 +13,9 @@ from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "clients: runs a real client package; skips when it is not installed")
+    config.addinivalue_line(
+        "markers", "clients: runs a real client package; skips when it is not installed"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

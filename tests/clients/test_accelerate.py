@@ -17,11 +17,16 @@ CONFIG = shape(61)
 
 def test_it_prepares_trains_and_gathers_outputs(rows: list[dict[str, Any]]) -> None:
     """Kills: an output that `prepare`, `autocast` or `gather` turns into something else."""
-    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # of what ran before in this process
+    accelerate.state.AcceleratorState._reset_state(
+        reset_partial_state=True
+    )  # of what ran before in this process
     accelerator = accelerate.Accelerator(cpu=True, mixed_precision="bf16")
-    model = albert_torch.AlbertForSequenceClassification(albert_torch.AlbertConfig(**shape(150), initializer_range=0.2))
+    model = albert_torch.AlbertForSequenceClassification(
+        albert_torch.AlbertConfig(**shape(150), initializer_range=0.2)
+    )
     loader = torch.utils.data.DataLoader(
-        [{name: torch.tensor(value) for name, value in row.items()} for row in rows], batch_size=len(rows)
+        [{name: torch.tensor(value) for name, value in row.items()} for row in rows],
+        batch_size=len(rows),
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
@@ -49,10 +54,14 @@ def test_it_saves_a_model_with_tied_weights(tmp_path: Path) -> None:
     model.config.save_pretrained(tmp_path)
     back, info = albert_torch.AlbertForMaskedLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info.values())
-    assert all(torch.equal(value, model.state_dict()[name]) for name, value in back.state_dict().items())
+    assert all(
+        torch.equal(value, model.state_dict()[name]) for name, value in back.state_dict().items()
+    )
     other = albert_torch.AlbertForMaskedLM(albert_torch.AlbertConfig(**CONFIG))
     accelerate.load_checkpoint_in_model(other, str(tmp_path))
-    assert all(torch.equal(value, model.state_dict()[name]) for name, value in other.state_dict().items())
+    assert all(
+        torch.equal(value, model.state_dict()[name]) for name, value in other.state_dict().items()
+    )
 
 
 def test_it_maps_devices_and_offloads() -> None:
@@ -60,7 +69,9 @@ def test_it_maps_devices_and_offloads() -> None:
     for name in ("AlbertForSequenceClassification", "AlbertForMaskedLM"):
         model = getattr(albert_torch, name)(albert_torch.AlbertConfig(**CONFIG)).eval()
         room = {"cpu": sum(p.nbytes for p in model.parameters()) * 9 // 10, "disk": "1GB"}
-        places = accelerate.infer_auto_device_map(model, max_memory=room, no_split_module_classes=["AlbertLayer"])
+        places = accelerate.infer_auto_device_map(
+            model, max_memory=room, no_split_module_classes=["AlbertLayer"]
+        )
         assert set(places.values()) == {"cpu", "disk"}
         assert [places[n] for n in places if n.startswith("albert.encoder")][-1] == "disk"
         assert not any(".albert_layers.0." in part for part in places)

@@ -47,9 +47,13 @@ def test_an_auto_class_gives_our_model_with_their_numbers(
         for key, value in theirs(**inputs).items():
             torch.testing.assert_close(model(**inputs)[key], value, rtol=0, atol=1e-10)
     ours.save_pretrained(tmp_path / "ours")
-    back, info = getattr(transformers, name).from_pretrained(tmp_path / "ours", output_loading_info=True)
+    back, info = getattr(transformers, name).from_pretrained(
+        tmp_path / "ours", output_loading_info=True
+    )
     assert not any(info.values()), info
-    assert all(torch.equal(value, theirs.state_dict()[key]) for key, value in back.state_dict().items())
+    assert all(
+        torch.equal(value, theirs.state_dict()[key]) for key, value in back.state_dict().items()
+    )
 
 
 def test_what_a_checkpoint_lacks_is_drawn(checkpoint: Path, registered: None) -> None:
@@ -65,7 +69,11 @@ def test_what_a_checkpoint_lacks_is_drawn(checkpoint: Path, registered: None) ->
     backbone = transformers.AutoModel.from_pretrained(checkpoint)
     assert torch.equal(model.get_input_embeddings().weight, backbone.get_input_embeddings().weight)
     fresh = transformers.AutoModelForMaskedLM.from_config(model.config)
-    assert 0.015 < float(fresh.albert.encoder.embedding_hidden_mapping_in.weight.detach().std()) < 0.025
+    assert (
+        0.015
+        < float(fresh.albert.encoder.embedding_hidden_mapping_in.weight.detach().std())
+        < 0.025
+    )
 
 
 def test_arguments_reach_the_model(checkpoint: Path, registered: None) -> None:
@@ -76,14 +84,18 @@ def test_arguments_reach_the_model(checkpoint: Path, registered: None) -> None:
     assert (model.classifier.out_features, model.num_labels) == (3, 3)
     assert (model.dtype, model.attn_implementation) == (torch.bfloat16, "eager")
     assert model.config is model.albert.config is model.albert.encoder.config
-    assert transformers.AutoModel.from_pretrained(checkpoint, add_pooling_layer=False).pooler is None
+    assert (
+        transformers.AutoModel.from_pretrained(checkpoint, add_pooling_layer=False).pooler is None
+    )
     model.resize_token_embeddings(100)
     assert model.get_input_embeddings().num_embeddings == model.config.vocab_size == 100
     model.config.num_hidden_layers = 1
     assert len(model(torch.tensor([[2, 5, 3]]), output_hidden_states=True).hidden_states) == 2
 
 
-def test_masked_words_keep_their_tie_when_the_vocabulary_grows(checkpoint: Path, registered: None) -> None:
+def test_masked_words_keep_their_tie_when_the_vocabulary_grows(
+    checkpoint: Path, registered: None
+) -> None:
     """Kills: a decoder whose bias keeps the old size, or is another parameter than the head's."""
     model = transformers.AutoModelForMaskedLM.from_pretrained(checkpoint)
     model.resize_token_embeddings(100)
@@ -101,7 +113,9 @@ def test_masked_words_keep_their_tie_when_the_vocabulary_grows(checkpoint: Path,
         ("feature-extraction", "AutoModel", SENTENCES[0][0]),
     ],
 )
-def test_a_pipeline_runs_on_our_model(task: str, auto_class: str, text: str, checkpoint: Path, tmp_path: Path) -> None:
+def test_a_pipeline_runs_on_our_model(
+    task: str, auto_class: str, text: str, checkpoint: Path, tmp_path: Path
+) -> None:
     """Kills: a pipeline that refuses our class, or reads our outputs wrong."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
     theirs = getattr(transformers, auto_class).from_pretrained(checkpoint)
@@ -119,8 +133,12 @@ def test_a_pipeline_runs_on_our_model(task: str, auto_class: str, text: str, che
     assert plain(got) == pytest.approx(plain(want), abs=1e-5)
 
 
-@pytest.mark.parametrize(("package", "call"), [("transformers", "with_transformers"), ("peft", "with_peft")])
-def test_a_missing_package_is_named(package: str, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("package", "call"), [("transformers", "with_transformers"), ("peft", "with_peft")]
+)
+def test_a_missing_package_is_named(
+    package: str, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kills: a bare ImportError that does not say what to install."""
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=f"{package} is not installed: pip install"):

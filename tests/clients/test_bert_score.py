@@ -15,7 +15,9 @@ from albert_torch.integrations.transformers import register_with_transformers  #
 
 
 def score(checkpoint: Path, layers: int) -> tuple[Any, Any]:
-    scorer = bert_score.BERTScorer(model_type=str(checkpoint), num_layers=layers, device="cpu", batch_size=4)
+    scorer = bert_score.BERTScorer(
+        model_type=str(checkpoint), num_layers=layers, device="cpu", batch_size=4
+    )
     texts = [text for text, _ in SENTENCES]
     return scorer._model, torch.stack(scorer.score(texts[2:], texts[:-2]))
 
@@ -30,6 +32,9 @@ def test_the_scores_are_those_with_transformers_model(checkpoint: Path) -> None:
         unregister()
     for layers, (model, scores) in found.items():
         assert isinstance(model, albert_torch.AlbertModel)
-        assert len(model(torch.tensor([[2, 5, 3]]), output_hidden_states=True).hidden_states) == layers + 1
+        assert (
+            len(model(torch.tensor([[2, 5, 3]]), output_hidden_states=True).hidden_states)
+            == layers + 1
+        )
         torch.testing.assert_close(scores, want[layers], rtol=0, atol=1e-5)
     assert not torch.allclose(want[1], want[2], atol=1e-4)

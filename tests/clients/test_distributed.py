@@ -27,10 +27,16 @@ def inputs(name: str) -> dict[str, Tensor]:
     ids = torch.randint(5, CONFIG["vocab_size"], (ROWS, 9))
     mask = (torch.arange(9) < torch.randint(4, 10, (ROWS, 1))).long()
     # as many labels in each half, so that the mean of the halves' means is the mean
-    return {"input_ids": ids, "attention_mask": mask, "labels": ids if name == "AlbertForMaskedLM" else ids[:, 0] % 2}
+    return {
+        "input_ids": ids,
+        "attention_mask": mask,
+        "labels": ids if name == "AlbertForMaskedLM" else ids[:, 0] % 2,
+    }
 
 
-def train(name: str, network: Any, rows: slice = slice(None)) -> tuple[list[float], dict[str, Tensor]]:
+def train(
+    name: str, network: Any, rows: slice = slice(None)
+) -> tuple[list[float], dict[str, Tensor]]:
     """The loss of each step, and the weights after the last."""
     given = {key: value[rows] for key, value in inputs(name).items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
@@ -42,7 +48,8 @@ def train(name: str, network: Any, rows: slice = slice(None)) -> tuple[list[floa
         optimizer.zero_grad()
         seen.append(loss.item())
     return seen, {
-        key: getattr(value, "full_tensor", lambda v=value: v)() for key, value in network.state_dict().items()
+        key: getattr(value, "full_tensor", lambda v=value: v)()
+        for key, value in network.state_dict().items()
     }
 
 
@@ -52,7 +59,9 @@ def work(rank: int, folder: str, names: list[str]) -> None:
     from torch.nn.parallel import DistributedDataParallel
 
     torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD
+    )
     rows = slice(rank * ROWS // WORLD, (rank + 1) * ROWS // WORLD)
     found = {}
     for name in names:
@@ -64,14 +73,22 @@ def work(rank: int, folder: str, names: list[str]) -> None:
             seen, weights = train(name, network, rows)
             total = torch.tensor(seen, dtype=torch.float64)
             distributed.all_reduce(total)
-            found[name, kind] = (total / WORLD).tolist(), {k.removeprefix("module."): v for k, v in weights.items()}
+            found[name, kind] = (
+                (total / WORLD).tolist(),
+                {k.removeprefix("module."): v for k, v in weights.items()},
+            )
     if rank == 0:
         torch.save(found, f"{folder}/found.pt")
     distributed.destroy_process_group()
-    os._exit(0)  # a thread of gloo's that still drops its last work would abort an interpreter that is going down
+    os._exit(
+        0
+    )  # a thread of gloo's that still drops its last work would abort an interpreter that is going down
 
 
-@pytest.mark.skipif(not distributed.is_available() or not distributed.is_gloo_available(), reason="torch without gloo")
+@pytest.mark.skipif(
+    not distributed.is_available() or not distributed.is_gloo_available(),
+    reason="torch without gloo",
+)
 def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
     """Kills: gradients of the shared layer reduced once for a run and not for all, a tie that sharding cuts."""
     names = ["AlbertForSequenceClassification", "AlbertForMaskedLM"]
@@ -84,4 +101,6 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
         assert seen == pytest.approx(want, abs=1e-9, rel=0), (name, kind)
         assert weights.keys() == final.keys()
         for key, value in final.items():
-            torch.testing.assert_close(weights[key], value, rtol=0, atol=1e-9, msg=f"{name} {kind} {key}")
+            torch.testing.assert_close(
+                weights[key], value, rtol=0, atol=1e-9, msg=f"{name} {kind} {key}"
+            )

@@ -18,7 +18,12 @@ if SPEC is None:
 
 import albert_torch  # noqa: E402
 
-PLBERT = {"hidden_size": 24, "num_attention_heads": 4, "intermediate_size": 36, "max_position_embeddings": 40}
+PLBERT = {
+    "hidden_size": 24,
+    "num_attention_heads": 4,
+    "intermediate_size": 36,
+    "max_position_embeddings": 40,
+}
 CONFIG = {
     "vocab": {letter: i for i, letter in enumerate("abcdefghij", 1)},
     "n_token": 61,
@@ -58,10 +63,16 @@ def kokoro(folder: Path, library: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 @pytest.mark.filterwarnings("ignore:config key 'dropout' does nothing")
-def test_it_speaks_with_our_model_as_with_transformers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_it_speaks_with_our_model_as_with_transformers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Kills: a subclass, an int mask, `.device`, a config's `dropout`, a file's `module.` or `position_ids` refused."""
     torch.save({}, tmp_path / "none.pth")
-    first = kokoro(tmp_path, "transformers", monkeypatch).KModel("any", CONFIG, str(tmp_path / "none.pth")).eval()
+    first = (
+        kokoro(tmp_path, "transformers", monkeypatch)
+        .KModel("any", CONFIG, str(tmp_path / "none.pth"))
+        .eval()
+    )
     with torch.no_grad():
         for parameter in first.bert.parameters():
             parameter.normal_(std=0.3)
@@ -69,7 +80,11 @@ def test_it_speaks_with_our_model_as_with_transformers(monkeypatch: pytest.Monke
     states["bert"] = {f"module.{name}": value for name, value in states["bert"].items()}
     states["bert"]["module.embeddings.position_ids"] = torch.arange(40)[None]
     torch.save(states, tmp_path / "voice.pth")
-    second = kokoro(tmp_path, "albert_torch", monkeypatch).KModel("any", CONFIG, str(tmp_path / "voice.pth")).eval()
+    second = (
+        kokoro(tmp_path, "albert_torch", monkeypatch)
+        .KModel("any", CONFIG, str(tmp_path / "voice.pth"))
+        .eval()
+    )
     assert isinstance(second.bert, albert_torch.AlbertModel)
     assert second.device == torch.device("cpu")
     ids, style = torch.tensor([[0, 3, 1, 4, 2, 0]]), torch.randn(1, 256)
@@ -81,4 +96,6 @@ def test_it_speaks_with_our_model_as_with_transformers(monkeypatch: pytest.Monke
     assert torch.equal(spoken[0][1], spoken[1][1])
     torch.testing.assert_close(spoken[0][0], spoken[1][0], rtol=0, atol=1e-4)
     mask = torch.ones_like(ids).int()
-    torch.testing.assert_close(first.bert(ids, attention_mask=mask), second.bert(ids, attention_mask=mask))
+    torch.testing.assert_close(
+        first.bert(ids, attention_mask=mask), second.bert(ids, attention_mask=mask)
+    )

@@ -41,12 +41,18 @@ def train(model: Any, batch: dict[str, torch.Tensor], steps: int = 20) -> list[f
     return seen
 
 
-def test_lora_trains_merges_saves_and_loads(model: Any, batch: dict[str, torch.Tensor], tmp_path: Path) -> None:
+def test_lora_trains_merges_saves_and_loads(
+    model: Any, batch: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
     """Kills: no default for ALBERT's names, an adapter that the backward pass of a run misses, a bad merge."""
     register_with_peft()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     tuned = peft.get_peft_model(model, peft.LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=8))
-    adapted = {name.split(".lora_A")[0].rpartition(".")[2] for name, _ in tuned.named_parameters() if "lora_A" in name}
+    adapted = {
+        name.split(".lora_A")[0].rpartition(".")[2]
+        for name, _ in tuned.named_parameters()
+        if "lora_A" in name
+    }
     assert adapted == {"query", "value"}
     seen = train(tuned, batch)
     assert seen[-1] < seen[0] / 2
@@ -65,10 +71,15 @@ def test_lora_trains_merges_saves_and_loads(model: Any, batch: dict[str, torch.T
     torch.testing.assert_close(loaded(**batch).logits, want, rtol=0, atol=1e-6)
 
 
-def test_prompt_tuning_trains_the_prompt_alone(model: Any, batch: dict[str, torch.Tensor], tmp_path: Path) -> None:
+def test_prompt_tuning_trains_the_prompt_alone(
+    model: Any, batch: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
     """Kills: `inputs_embeds` that are refused, a prompt of width H where ALBERT's embeddings have E."""
     config = peft.PromptTuningConfig(
-        task_type="SEQ_CLS", num_virtual_tokens=4, token_dim=model.config.embedding_size, modules_to_save=["classifier"]
+        task_type="SEQ_CLS",
+        num_virtual_tokens=4,
+        token_dim=model.config.embedding_size,
+        modules_to_save=["classifier"],
     )
     before = {name: value.clone() for name, value in model.albert.state_dict().items()}
     tuned = peft.get_peft_model(model, config)
@@ -76,7 +87,9 @@ def test_prompt_tuning_trains_the_prompt_alone(model: Any, batch: dict[str, torc
     assert seen[-1] < seen[0]
     prompt = tuned.prompt_encoder["default"].embedding.weight
     assert prompt.shape == (4, model.config.embedding_size)
-    assert all(torch.equal(value, before[name]) for name, value in model.albert.state_dict().items())
+    assert all(
+        torch.equal(value, before[name]) for name, value in model.albert.state_dict().items()
+    )
     want = tuned(**batch).logits
     tuned.save_pretrained(tmp_path)
     fresh = albert_torch.AlbertForSequenceClassification(albert_torch.AlbertConfig(**CONFIG))

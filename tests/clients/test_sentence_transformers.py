@@ -16,7 +16,9 @@ import albert_torch  # noqa: E402
 TEXTS = [text for text, _ in SENTENCES]
 
 
-def test_it_encodes_trains_saves_and_loads(checkpoint: Path, registered: None, tmp_path: Path) -> None:
+def test_it_encodes_trains_saves_and_loads(
+    checkpoint: Path, registered: None, tmp_path: Path
+) -> None:
     """Kills: an output that pooling cannot read, a trainer that refuses our model, a folder that does not load."""
     model = sentence_transformers.SentenceTransformer(str(checkpoint), device="cpu")
     assert isinstance(model[0].auto_model, albert_torch.AlbertModel)
@@ -44,4 +46,6 @@ def test_it_encodes_trains_saves_and_loads(checkpoint: Path, registered: None, t
     unregister()
     theirs = sentence_transformers.SentenceTransformer(str(tmp_path / "saved"), device="cpu")
     assert not isinstance(theirs[0].auto_model, albert_torch.AlbertModel)
-    torch.testing.assert_close(theirs.encode(TEXTS, convert_to_tensor=True), trained, rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        theirs.encode(TEXTS, convert_to_tensor=True), trained, rtol=0, atol=1e-5
+    )

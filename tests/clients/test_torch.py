@@ -14,12 +14,16 @@ from torch.nn.parallel import scatter_gather
 
 import albert_torch
 
-parallel = importlib.import_module("torch.nn.parallel.replicate")  # the module: the package has a function so named
+parallel = importlib.import_module(
+    "torch.nn.parallel.replicate"
+)  # the module: the package has a function so named
 pytestmark = pytest.mark.clients
 
 
 def built(name: str = "AlbertForMaskedLM", **options: Any) -> Any:
-    return getattr(albert_torch, name)(albert_torch.AlbertConfig(**SHARED, initializer_range=0.3), **options).eval()
+    return getattr(albert_torch, name)(
+        albert_torch.AlbertConfig(**SHARED, initializer_range=0.3), **options
+    ).eval()
 
 
 def test_compile_takes_the_whole_model_and_its_gradients() -> None:
@@ -31,7 +35,9 @@ def test_compile_takes_the_whole_model_and_its_gradients() -> None:
     for run in (model, compiled):
         model.zero_grad()
         run(**inputs).loss.backward()
-        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+        gradients.append(
+            {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        )
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, msg=name)
@@ -51,8 +57,15 @@ def test_compile_with_code_generation() -> None:
 def test_export_serves_other_batches_and_lengths() -> None:
     """Kills: a size written into the graph, a check of values that export cannot follow."""
     model = built()
-    inputs = {name: value for name, value in inputs_for("AlbertForMaskedLM", SHARED).items() if name != "labels"}
-    sizes = {0: torch.export.Dim("rows", min=1, max=64), 1: torch.export.Dim("tokens", min=2, max=20)}
+    inputs = {
+        name: value
+        for name, value in inputs_for("AlbertForMaskedLM", SHARED).items()
+        if name != "labels"
+    }
+    sizes = {
+        0: torch.export.Dim("rows", min=1, max=64),
+        1: torch.export.Dim("tokens", min=2, max=20),
+    }
     program = torch.export.export(model, (), inputs, dynamic_shapes=dict.fromkeys(inputs, sizes))
     file = io.BytesIO()
     torch.export.save(program, file)
@@ -61,7 +74,9 @@ def test_export_serves_other_batches_and_lengths() -> None:
     for lengths in ((9, 5, 1), (14, 7), (20,)):
         other = inputs_for("AlbertForMaskedLM", SHARED, lengths=lengths)
         other = {name: other[name] for name in inputs}
-        torch.testing.assert_close(served(**other).logits, model(**other).logits, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            served(**other).logits, model(**other).logits, rtol=1e-4, atol=1e-5
+        )
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -72,20 +87,30 @@ def test_copies_and_pickles_are_whole(name: str) -> None:
     file = io.BytesIO()
     torch.save(model, file)
     file.seek(0)
-    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), torch.load(file, weights_only=False)):
+    for other in (
+        copy.deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+        torch.load(file, weights_only=False),
+    ):
         assert (other.attn_implementation, other.base_model.unpad) == ("eager", True)
         assert other.config == model.config
         assert other.config is not model.config
-        for ours, theirs in zip(model(**inputs).to_tuple(), other(**inputs).to_tuple(), strict=True):
+        for ours, theirs in zip(
+            model(**inputs).to_tuple(), other(**inputs).to_tuple(), strict=True
+        ):
             assert torch.equal(ours, theirs)
         assert len(list(other.parameters())) == len(list(model.parameters()))
-        assert not {p.data_ptr() for p in other.parameters()} & {p.data_ptr() for p in model.parameters()}
+        assert not {p.data_ptr() for p in other.parameters()} & {
+            p.data_ptr() for p in model.parameters()
+        }
         other.config.num_hidden_layers = 1
         assert other.base_model.encoder.config is other.config
 
 
 @pytest.mark.parametrize("name", HEADS)
-def test_replicas_of_data_parallel_run_and_gather(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_replicas_of_data_parallel_run_and_gather(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kills: a forward pass that needs `parameters()`, of which replicas have none; an output that cannot be gathered.
 
     `replicate` and `gather` are torch's; only their copies between GPUs are made on the CPU.
@@ -96,13 +121,20 @@ def test_replicas_of_data_parallel_run_and_gather(name: str, monkeypatch: pytest
 
     monkeypatch.setattr(parallel, "_broadcast_coalesced_reshape", broadcast)
     monkeypatch.setattr(parallel, "_get_device_index", lambda device, optional: device)
-    gather = staticmethod(lambda device, dim, *parts: torch.cat([part.reshape(-1, *part.shape[1:]) for part in parts]))
+    gather = staticmethod(
+        lambda device, dim, *parts: torch.cat([part.reshape(-1, *part.shape[1:]) for part in parts])
+    )
     monkeypatch.setattr(scatter_gather, "Gather", type("Gather", (), {"apply": gather}))
     model = built(name)
-    inputs = {key: torch.cat([value, value]) for key, value in inputs_for(name, SHARED, lengths=(9, 5)).items()}
+    inputs = {
+        key: torch.cat([value, value])
+        for key, value in inputs_for(name, SHARED, lengths=(9, 5)).items()
+    }
     want = model(**inputs)
     replicas = parallel.replicate(model, [0, 1])
-    halves = [{key: value[half] for key, value in inputs.items()} for half in (slice(0, 2), slice(2, 4))]
+    halves = [
+        {key: value[half] for key, value in inputs.items()} for half in (slice(0, 2), slice(2, 4))
+    ]
     outputs = [replica(**half) for replica, half in zip(replicas, halves, strict=True)]
     gathered = scatter_gather.gather(outputs, 0)
     assert type(gathered) is type(want)

@@ -18,7 +18,12 @@ import albert_torch  # noqa: E402
 
 
 def arguments(folder: Path, **options: Any) -> Any:
-    defaults = {"per_device_train_batch_size": 4, "max_steps": 4, "logging_steps": 1, "learning_rate": 1e-2}
+    defaults = {
+        "per_device_train_batch_size": 4,
+        "max_steps": 4,
+        "logging_steps": 1,
+        "learning_rate": 1e-2,
+    }
     quiet = {"report_to": "none", "disable_tqdm": True, "use_cpu": True, "seed": 0}
     return TrainingArguments(output_dir=str(folder), **{**defaults, **quiet, **options})
 
@@ -29,19 +34,25 @@ def losses(trainer: Any) -> list[float]:
 
 def classifier() -> Any:
     torch.manual_seed(0)
-    return albert_torch.AlbertForSequenceClassification(albert_torch.AlbertConfig(**shape(150), initializer_range=0.2))
+    return albert_torch.AlbertForSequenceClassification(
+        albert_torch.AlbertConfig(**shape(150), initializer_range=0.2)
+    )
 
 
 def accuracy(prediction: Any) -> dict[str, float]:
     return {"accuracy": float((prediction.predictions.argmax(-1) == prediction.label_ids).mean())}
 
 
-def test_it_trains_evaluates_saves_the_best_and_predicts(rows: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_it_trains_evaluates_saves_the_best_and_predicts(
+    rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
     """Kills: outputs, labels or signatures that Trainer cannot read; a checkpoint that does not load again."""
     every = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 8, "save_steps": 8}
     best = {"load_best_model_at_end": True, "metric_for_best_model": "accuracy"}
     args = arguments(tmp_path, max_steps=40, **every, **best)
-    extra = [{**row, "not_an_argument": 1} for row in rows]  # Trainer drops it by the signature of `forward`
+    extra = [
+        {**row, "not_an_argument": 1} for row in rows
+    ]  # Trainer drops it by the signature of `forward`
     data = {"train_dataset": extra, "eval_dataset": extra}
     trainer = Trainer(classifier(), args, **data, compute_metrics=accuracy)
     trainer.train()
@@ -58,11 +69,15 @@ def test_it_trains_evaluates_saves_the_best_and_predicts(rows: list[dict[str, An
     trainer.model.save_pretrained(tmp_path / "out")
     back = albert_torch.AlbertForSequenceClassification.from_pretrained(tmp_path / "out")
     batch = {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
-    torch.testing.assert_close(back(**batch).logits, torch.from_numpy(predicted.predictions), rtol=0, atol=1e-5)
+    torch.testing.assert_close(
+        back(**batch).logits, torch.from_numpy(predicted.predictions), rtol=0, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", ["gradient_checkpointing", "activation_checkpointing"])
-def test_gradient_checkpointing_changes_no_loss(name: str, rows: list[dict[str, Any]], tmp_path: Path) -> None:
+def test_gradient_checkpointing_changes_no_loss(
+    name: str, rows: list[dict[str, Any]], tmp_path: Path
+) -> None:
     """Kills: an option of Trainer that does not reach the encoder, or that changes the gradients."""
     if name not in TrainingArguments.__dataclass_fields__:
         pytest.skip(f"this transformers has no {name}")
@@ -101,20 +116,30 @@ def test_the_labels_are_found(name: str, tmp_path: Path) -> None:
         assert found[0] == ["start_positions", "end_positions"]
 
 
-def test_masked_words_train_and_save_with_a_tied_decoder(checkpoint: Path, registered: None, tmp_path: Path) -> None:
+def test_masked_words_train_and_save_with_a_tied_decoder(
+    checkpoint: Path, registered: None, tmp_path: Path
+) -> None:
     """Kills: shared memory that safetensors refuses; a tie that is lost on saving, loading or resuming."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
     model = transformers.AutoModelForMaskedLM.from_pretrained(checkpoint)
     collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.3)
     data = [tokenizer("a warm and funny film about growing old")] * 16
-    trainer = Trainer(model, arguments(tmp_path, max_steps=8, save_steps=8), collator, train_dataset=data)
+    trainer = Trainer(
+        model, arguments(tmp_path, max_steps=8, save_steps=8), collator, train_dataset=data
+    )
     trainer.train()
     assert losses(trainer)[-1] < losses(trainer)[0]
-    back, info = albert_torch.AlbertForMaskedLM.from_pretrained(tmp_path / "checkpoint-8", output_loading_info=True)
+    back, info = albert_torch.AlbertForMaskedLM.from_pretrained(
+        tmp_path / "checkpoint-8", output_loading_info=True
+    )
     assert not any(info.values())
     assert back.predictions.decoder.weight is back.albert.embeddings.word_embeddings.weight
-    assert all(torch.equal(value, model.state_dict()[name]) for name, value in back.state_dict().items())
-    _, info = transformers.AlbertForMaskedLM.from_pretrained(tmp_path / "checkpoint-8", output_loading_info=True)
+    assert all(
+        torch.equal(value, model.state_dict()[name]) for name, value in back.state_dict().items()
+    )
+    _, info = transformers.AlbertForMaskedLM.from_pretrained(
+        tmp_path / "checkpoint-8", output_loading_info=True
+    )
     assert not any(info.values())
 
 
@@ -122,20 +147,33 @@ def test_masked_words_train_and_save_with_a_tied_decoder(checkpoint: Path, regis
 def test_the_losses_are_those_of_transformers_model(assets: Path, tmp_path: Path) -> None:
     """Kills: anything that Trainer sees of our model and not of theirs: 50 steps on SST-2 in float64, dropout off."""
     assert assets == ASSETS
-    tokenizer = albert_torch.tokenizer.AlbertTokenizer.from_pretrained(assets / "assets" / "spiece.model")
+    tokenizer = albert_torch.tokenization.AlbertTokenizer.from_pretrained(
+        assets / "assets" / "spiece.model"
+    )
     lines = (assets / "data" / "SST-2" / "train.tsv").read_text().splitlines()[1:401]
     texts, targets = zip(*(line.rsplit("\t", 1) for line in lines), strict=True)
     encoded = tokenizer(list(texts), truncation=True, max_length=32, padding="max_length")
     data = [
-        {name: encoded[name][i] for name in ("input_ids", "attention_mask", "token_type_ids")} | {"labels": int(target)}
+        {name: encoded[name][i] for name in ("input_ids", "attention_mask", "token_type_ids")}
+        | {"labels": int(target)}
         for i, target in enumerate(targets)
     ]
     config = {**shape(len(tokenizer)), "classifier_dropout_prob": 0.0}
     torch.manual_seed(0)
-    theirs = transformers.AlbertForSequenceClassification(transformers.AlbertConfig(**config)).double()
-    ours = albert_torch.AlbertForSequenceClassification(albert_torch.AlbertConfig(**config)).double()
+    theirs = transformers.AlbertForSequenceClassification(
+        transformers.AlbertConfig(**config)
+    ).double()
+    ours = albert_torch.AlbertForSequenceClassification(
+        albert_torch.AlbertConfig(**config)
+    ).double()
     ours.load_state_dict(theirs.state_dict())
-    args = arguments(tmp_path, max_steps=50, per_device_train_batch_size=16, save_strategy="no", learning_rate=1e-3)
+    args = arguments(
+        tmp_path,
+        max_steps=50,
+        per_device_train_batch_size=16,
+        save_strategy="no",
+        learning_rate=1e-3,
+    )
     seen = []
     for model in (ours, theirs):
         trainer = Trainer(model, args, train_dataset=data)

@@ -25,7 +25,12 @@ EVEN = [0, 1] * 4
         (EVEN, ONE_CLASS, math.log(2), True),
         (EVEN, ONE_CLASS, 0.5, False),  # it learns, even if it says one class yet
         (EVEN, torch.eye(2).repeat(4, 1), math.log(2), False),  # two classes
-        (EVEN, torch.tensor([[0.0, 0.001], [0.001, 0.0]]).repeat(4, 1), math.log(2), True),  # choices, all alike
+        (
+            EVEN,
+            torch.tensor([[0.0, 0.001], [0.001, 0.0]]).repeat(4, 1),
+            math.log(2),
+            True,
+        ),  # choices, all alike
         ([0] * 7 + [1], ONE_CLASS, 0.377, True),  # guessing costs less where one class is frequent
         ([0] * 7 + [1], ONE_CLASS, 0.3, False),
         ([1] * 8, ONE_CLASS, 0.0, False),  # one class is right

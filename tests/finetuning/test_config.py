@@ -35,7 +35,14 @@ TABLE_14 = {
 def test_the_papers_table(name: str) -> None:
     """Kills: a misprinted rate, batch, dropout or number of updates."""
     how = FinetuningConfig.load(CONFIGS / f"{name}.toml")
-    found = (how.learning_rate, how.batch_size, how.dropout, how.classifier_dropout, how.steps, how.warmup_steps)
+    found = (
+        how.learning_rate,
+        how.batch_size,
+        how.dropout,
+        how.classifier_dropout,
+        how.steps,
+        how.warmup_steps,
+    )
     assert (*found, how.max_length) == TABLE_14[name]
     assert (how.ffn_dropout_prob or 0.0) == how.dropout  # Google's code drops there too
     optimizer = (how.weight_decay, how.adam_beta1, how.adam_beta2, how.adam_eps, how.max_grad_norm)
@@ -51,7 +58,10 @@ def test_every_recipe_can_be_read(path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"learning_rat": 1}, "unknown key 'learning_rat'; did you mean learning_rate?.*warmup_steps.*lora_rank"),
+        (
+            {"learning_rat": 1},
+            "unknown key 'learning_rat'; did you mean learning_rate?.*warmup_steps.*lora_rank",
+        ),
         ({"steps": 1.5}, "steps=1.5 must be a whole number"),
         ({"steps": True}, "steps=True must be a whole number"),
         ({"learning_rate": "fast"}, "learning_rate='fast' must be a number"),
@@ -61,7 +71,10 @@ def test_every_recipe_can_be_read(path: Path) -> None:
         ({"batch_size": 0}, "batch_size=0 must be from 1"),
         ({"dtype": "half"}, "dtype='half' is not known; use one of float32, bfloat16, float64"),
         ({"steps": 5, "warmup_steps": 6}, "warmup_steps=6 is more than steps=5"),
-        ({"batch_size": 8, "gradient_accumulation_steps": 3}, "not a multiple of gradient_accumulation_steps=3"),
+        (
+            {"batch_size": 8, "gradient_accumulation_steps": 3},
+            "not a multiple of gradient_accumulation_steps=3",
+        ),
         ({"lora_per_depth": True}, "needs a lora_rank"),
         ({"lora_rank": 2, "parallel": "fsdp"}, "use parallel='ddp'"),
     ],
@@ -83,7 +96,9 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
 
 def test_the_text_of_a_recipe_is_the_recipe(tmp_path: Path) -> None:
     """Kills: a key lost on the way to recipe.toml, an escaped text that is not unescaped."""
-    how = recipe(tmp_path, labels=["a b", 'c"d'], dropout=None, classifier_dropout=None, text="ünï\\code")
+    how = recipe(
+        tmp_path, labels=["a b", 'c"d'], dropout=None, classifier_dropout=None, text="ünï\\code"
+    )
     (tmp_path / "recipe.toml").write_text(how.to_toml(), encoding="utf-8")
     assert FinetuningConfig.load(tmp_path / "recipe.toml") == how
 
@@ -93,14 +108,34 @@ def test_every_key_is_an_option(tmp_path: Path) -> None:
     (tmp_path / "recipe.toml").write_text(recipe(tmp_path).to_toml())
     parser = argparse.ArgumentParser()
     command.add_options(parser)
-    options = ["--learning-rate", "3e-5", "--steps", "7", "--no-unpad", "--labels", "no,yes", "--dropout", "none"]
+    options = [
+        "--learning-rate",
+        "3e-5",
+        "--steps",
+        "7",
+        "--no-unpad",
+        "--labels",
+        "no,yes",
+        "--dropout",
+        "none",
+    ]
     options += ["--shape", '{"hidden_size": 48}', "--lora-rank", "2", "--lora-per-depth"]
     args = parser.parse_args([str(tmp_path / "recipe.toml"), "--out", "x", *options])
     found = FinetuningConfig.load(
-        args.recipe, **{k: v for k, v in vars(args).items() if k not in ("recipe", "out", "resume", "scale")}
+        args.recipe,
+        **{k: v for k, v in vars(args).items() if k not in ("recipe", "out", "resume", "scale")},
     )
-    want = replace(recipe(tmp_path), learning_rate=3e-5, steps=7, unpad=False, labels=["no", "yes"], dropout=None)
-    assert found == replace(want, model_config={"hidden_size": 48}, lora_rank=2, lora_per_depth=True)
+    want = replace(
+        recipe(tmp_path),
+        learning_rate=3e-5,
+        steps=7,
+        unpad=False,
+        labels=["no", "yes"],
+        dropout=None,
+    )
+    assert found == replace(
+        want, model_config={"hidden_size": 48}, lora_rank=2, lora_per_depth=True
+    )
     assert parser.format_help().count("--") > 50
 
 

@@ -21,7 +21,10 @@ def conll(folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     for name, seed in (("train", 0), ("dev", 1)):
         lines = [
-            "\n".join(f"{word} {'B-X' if word in ('good', 'bad') else 'O'}" for word in text.split()) + "\n"
+            "\n".join(
+                f"{word} {'B-X' if word in ('good', 'bad') else 'O'}" for word in text.split()
+            )
+            + "\n"
             for text, _ in sentences(30, seed)
         ]
         (folder / f"{name}.txt").write_text("\n".join(lines))
@@ -31,8 +34,8 @@ def conll(folder: Path) -> Path:
 # What each of the two processes does: every run in turn; one that is to be cut stops before its eighth update.
 WORKER = """
 import sys
-from albert_torch.training import FinetuningConfig, finetune
-from albert_torch.training.trainer import Trainer
+from albert_torch.finetuning import FinetuningConfig, finetune
+from albert_torch.finetuning.trainer import Trainer
 
 update = Trainer._update
 
@@ -57,7 +60,13 @@ for path in sys.argv[1:]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directories of all runs of this file, `one-*` by this process and `two-*` by two over gloo."""
     folder = tmp_path_factory.mktemp("runs")
-    tags = recipe(folder, task="conll", data=str(conll(folder / "conll")), **EXACT, gradient_accumulation_steps=2)
+    tags = recipe(
+        folder,
+        task="conll",
+        data=str(conll(folder / "conll")),
+        **EXACT,
+        gradient_accumulation_steps=2,
+    )
     text = folder / "text.txt"
     text.write_text("\n".join(" ".join(WORDS[i % 30 : i % 30 + 9]) for i in range(60)))
     words = recipe(folder, task="mlm", data="", train=str(text), dev="none", max_length=12, **EXACT)
@@ -92,7 +101,10 @@ def test_two_processes_have_the_losses_of_one(runs: Path, run: str) -> None:
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
 def test_two_processes_are_resumed_bit_for_bit(runs: Path, parallel: str) -> None:
     """Kills: moments of shards that are lost, dropout that starts again or is the same on both processes."""
-    whole, cut = (torch.load(runs / f"two-{parallel}-{how}" / "last.pt", weights_only=True) for how in ("whole", "cut"))
+    whole, cut = (
+        torch.load(runs / f"two-{parallel}-{how}" / "last.pt", weights_only=True)
+        for how in ("whole", "cut")
+    )
     assert whole["step"] == cut["step"] == 12
     assert all(torch.equal(whole["model"][name], cut["model"][name]) for name in whole["model"])
     assert losses(runs / f"two-{parallel}-whole") == losses(runs / f"two-{parallel}-cut")

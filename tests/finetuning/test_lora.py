@@ -12,7 +12,14 @@ from helpers.small_runs import interrupt_and_resume, recipe
 from safetensors.torch import load_file
 
 from albert_torch import AlbertConfig, AlbertForMaskedLM, AlbertForSequenceClassification
-from albert_torch.finetuning import add_lora, expand_groups, finetune, load_adapter, merge_lora, save_adapter
+from albert_torch.finetuning import (
+    add_lora,
+    expand_groups,
+    finetune,
+    load_adapter,
+    merge_lora,
+    save_adapter,
+)
 from albert_torch.finetuning.lora import LoRALinear
 
 
@@ -46,14 +53,18 @@ def logits(made: Any, config: dict[str, Any]) -> Any:
 
 @pytest.mark.parametrize("per_depth", [False, True])
 @pytest.mark.parametrize("config", [TINY, SHARED], ids=["groups", "shared"])
-def test_new_deltas_change_nothing_and_are_what_is_trained(config: dict[str, Any], per_depth: bool) -> None:
+def test_new_deltas_change_nothing_and_are_what_is_trained(
+    config: dict[str, Any], per_depth: bool
+) -> None:
     """Kills: deltas that start at something, a layer that is trained beside them, one delta for all depths."""
     made = model(config)
     before = logits(made, config)
     add_lora(made, rank=3, per_depth=per_depth)
     assert torch.equal(logits(made, config), before)
     trained = {name for name, p in made.named_parameters() if p.requires_grad}
-    assert all("lora_" in name or name.startswith(("classifier", "albert.pooler")) for name in trained)
+    assert all(
+        "lora_" in name or name.startswith(("classifier", "albert.pooler")) for name in trained
+    )
     layers = config["num_hidden_layers"] if per_depth else config["num_hidden_groups"]
     assert sum("lora_up" in name for name in trained) == 6 * config["inner_group_num"] * layers
     frozen = {id(p) for p in made.base_model.encoder.parameters() if not p.requires_grad}
@@ -69,7 +80,12 @@ def test_each_depth_has_its_own_delta() -> None:
     with torch.no_grad():
         made.base_model.encoder.albert_layer_groups[2].albert_layers[0].ffn.lora_up.add_(1.0)
     after = made(**inputs).hidden_states
-    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [True, True, True, *[False] * 4]
+    assert [torch.equal(a, b) for a, b in zip(before, after, strict=True)] == [
+        True,
+        True,
+        True,
+        *[False] * 4,
+    ]
 
 
 @pytest.mark.parametrize("per_depth", [False, True])
@@ -126,18 +142,27 @@ def test_expanded_groups_are_copies() -> None:
         expand_groups(made, 4)
 
 
-def test_the_trainer_trains_deltas_and_resumes_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trainer_trains_deltas_and_resumes_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kills: a frozen weight that moves, an adapter that does not load, deltas lost in last.pt."""
     pytest.importorskip("accelerate")
 
     finetune(recipe(tmp_path, steps=2), tmp_path / "start")
-    how = recipe(tmp_path, model=str(tmp_path / "start"), model_config={}, lora_rank=2, lora_per_depth=True)
+    how = recipe(
+        tmp_path, model=str(tmp_path / "start"), model_config={}, lora_rank=2, lora_per_depth=True
+    )
     finetune(how, tmp_path / "whole")
     interrupt_and_resume(how, tmp_path / "cut", monkeypatch)
-    whole, cut = (torch.load(tmp_path / name / "last.pt", weights_only=True)["model"] for name in ("whole", "cut"))
+    whole, cut = (
+        torch.load(tmp_path / name / "last.pt", weights_only=True)["model"]
+        for name in ("whole", "cut")
+    )
     assert all(torch.equal(whole[name], cut[name]) for name in whole)
     start = AlbertForSequenceClassification.from_pretrained(tmp_path / "start")
     name = "albert.encoder.albert_layer_groups.0.albert_layers.0.ffn.weight"
     assert torch.equal(whole[name], start.state_dict()[name])
     load_adapter(start, tmp_path / "whole")
-    assert start.base_model.encoder.albert_layer_groups[2].albert_layers[0].ffn.lora_up.abs().sum() > 0
+    assert (
+        start.base_model.encoder.albert_layer_groups[2].albert_layers[0].ffn.lora_up.abs().sum() > 0
+    )

@@ -20,9 +20,13 @@ def test_classification_metrics_equal_scikit_learns(seed: int) -> None:
     ours, right = ([int(draw.random() < p) for _ in range(50)] for p in (0.3, 0.6))
     assert metrics.accuracy(ours, right) == pytest.approx(100 * sklearn.accuracy_score(right, ours))
     assert metrics.f1(ours, right) == pytest.approx(100 * sklearn.f1_score(right, ours))
-    assert metrics.matthews(ours, right) == pytest.approx(100 * sklearn.matthews_corrcoef(right, ours))
+    assert metrics.matthews(ours, right) == pytest.approx(
+        100 * sklearn.matthews_corrcoef(right, ours)
+    )
     a, b = torch.randint(2, (9, 4)).float(), torch.randint(2, (9, 4)).float()
-    assert metrics.multi_label_f1(a, b) == pytest.approx(100 * sklearn.f1_score(b, a, average="micro"))
+    assert metrics.multi_label_f1(a, b) == pytest.approx(
+        100 * sklearn.f1_score(b, a, average="micro")
+    )
     assert metrics.matthews([1, 1], [0, 1]) == 0
 
 
@@ -59,7 +63,9 @@ def test_entities_equal_seqevals(prefixes: str) -> None:
 
 
 def plain(text: str) -> list[str]:
-    kept = "".join(character for character in text.lower() if character not in set(string.punctuation))
+    kept = "".join(
+        character for character in text.lower() if character not in set(string.punctuation)
+    )
     return re.sub(r"\b(a|an|the)\b", " ", kept).split()
 
 
@@ -71,24 +77,48 @@ def overlap(ours: list[str], right: list[str]) -> float:
     return 2 * precision * recall / (precision + recall)
 
 
-def reference(predictions: dict[str, str], answers: dict[str, list[str]], v2: bool) -> dict[str, tuple[float, float]]:
+def reference(
+    predictions: dict[str, str], answers: dict[str, list[str]], v2: bool
+) -> dict[str, tuple[float, float]]:
     found = {}
     for key, right in answers.items():
         golds = ([text for text in right if plain(text)] or [""]) if v2 else right
         pairs = [(plain(predictions[key]), plain(gold)) for gold in golds]
-        empty = [float(not a and not b) if v2 and not (a and b) else overlap(a, b) for a, b in pairs]
+        empty = [
+            float(not a and not b) if v2 and not (a and b) else overlap(a, b) for a, b in pairs
+        ]
         found[key] = (max(float(a == b) for a, b in pairs), max(empty))
     return found
 
 
-def drawn(draw: random.Random, v2: bool) -> tuple[dict[str, str], dict[str, list[str]], dict[str, float]]:
+def drawn(
+    draw: random.Random, v2: bool
+) -> tuple[dict[str, str], dict[str, list[str]], dict[str, float]]:
     """Predictions, right answers and scores for "no answer" of a few questions."""
-    words = ["The", "the", "a", "an", "cat", "Cat.", "dog", "U.S.", "1,000", "run-down", "'s", "ümlaut", "--", "anthem"]
+    words = [
+        "The",
+        "the",
+        "a",
+        "an",
+        "cat",
+        "Cat.",
+        "dog",
+        "U.S.",
+        "1,000",
+        "run-down",
+        "'s",
+        "ümlaut",
+        "--",
+        "anthem",
+    ]
 
     def text() -> str:
         return " ".join(draw.choices(words, k=draw.randint(1, 4)))
 
-    answers = {f"q{i}": [text() for _ in range(draw.randint(0 if v2 else 1, 3))] for i in range(draw.randint(1, 8))}
+    answers = {
+        f"q{i}": [text() for _ in range(draw.randint(0 if v2 else 1, 3))]
+        for i in range(draw.randint(1, 8))
+    }
     predictions = {}
     for key, right in answers.items():
         near = draw.choice(right) if right and draw.random() < 0.5 else text()
@@ -105,7 +135,10 @@ def test_squad_equals_an_independent_implementation(v2: bool) -> None:
         right = reference(predictions, answers, v2)
         kinds = {"": list(answers)}
         if v2:
-            kinds |= {"HasAns_": [k for k in answers if answers[k]], "NoAns_": [k for k in answers if not answers[k]]}
+            kinds |= {
+                "HasAns_": [k for k in answers if answers[k]],
+                "NoAns_": [k for k in answers if not answers[k]],
+            }
         want = {}
         for kind, keys in kinds.items():
             for i, name in enumerate(("exact", "f1")):
@@ -119,7 +152,9 @@ def test_squad_equals_an_independent_implementation(v2: bool) -> None:
                 for limit in (-9.0, *odds.values()):
                     said = {key for key in odds if odds[key] <= limit}
                     hits = sum(right[key][i] for key in said if answers[key])
-                    hits += sum(not (key in said and predictions[key]) for key in odds if not answers[key])
+                    hits += sum(
+                        not (key in said and predictions[key]) for key in odds if not answers[key]
+                    )
                     tried.append(100 * hits / len(answers))
                 assert found[f"best_{name}"] == pytest.approx(max(tried))
 

@@ -23,7 +23,12 @@ pytest.importorskip("accelerate")
 
 def task(folder: Path, name: str, **changes: Any) -> Any:
     """A task on files in `folder`."""
-    values = {"task": name, "tokenizer": str(vocabulary(folder / "vocabulary")), "data": str(folder), "max_length": 40}
+    values = {
+        "task": name,
+        "tokenizer": str(vocabulary(folder / "vocabulary")),
+        "data": str(folder),
+        "max_length": 40,
+    }
     how = FinetuningConfig.from_dict({**values, **changes})
     return make_task(how, load_tokenizer(how))
 
@@ -50,7 +55,13 @@ def test_an_epoch_holds_each_row_once(order: str) -> None:
     assert len({row for batch in first for row in batch}) == 100
     assert (first == second) == (order == "file")
     assert (next(batches(lengths, 10, order, 4)) == first[0]) == (order == "file")
-    spread = sum(max(lengths[row] for row in batch) - min(lengths[row] for row in batch) for batch in first) / 10
+    spread = (
+        sum(
+            max(lengths[row] for row in batch) - min(lengths[row] for row in batch)
+            for batch in first
+        )
+        / 10
+    )
     assert (spread < 10) == (order == "length")
     sizes = [sum(lengths[row] for row in batch) for batch in first]
     assert sizes != sorted(sizes)  # batches of like length, but not the short ones first
@@ -58,7 +69,9 @@ def test_an_epoch_holds_each_row_once(order: str) -> None:
 
 def test_collate_pads_ids_labels_and_choices() -> None:
     """Kills: a mask of the padded length, labels padded with a class, choices of unlike length."""
-    batch = collate([{"input_ids": [5, 6], "labels": [1, 2]}, {"input_ids": [7], "labels": [3]}], pad_token_id=9)
+    batch = collate(
+        [{"input_ids": [5, 6], "labels": [1, 2]}, {"input_ids": [7], "labels": [3]}], pad_token_id=9
+    )
     assert batch["input_ids"].tolist() == [[5, 6], [7, 9]]
     assert batch["attention_mask"].tolist() == [[1, 1], [1, 0]]
     assert batch["labels"].tolist() == [[1, 2], [3, -100]]
@@ -75,7 +88,12 @@ GLUE_FILES = {  # header and a row as in the GLUE files, the second text, the la
     "mrpc": ("Quality|#1 ID|#2 ID|#1 String|#2 String", "1|7|8|good w1|bad", "bad", 1),
     "stsb": ("index|genre|score|sentence1|sentence2", "0|x|3.8|good w1|bad", "bad", 3.8),
     "qqp": ("id|qid1|qid2|question1|question2|is_duplicate", "0|1|2|good w1|bad|0", "bad", 0),
-    "mnli": ("index|sentence1|sentence2|label1|gold_label", "0|good w1|bad|neutral|contradiction", "bad", 2),
+    "mnli": (
+        "index|sentence1|sentence2|label1|gold_label",
+        "0|good w1|bad|neutral|contradiction",
+        "bad",
+        2,
+    ),
     "qnli": ("index|question|sentence|label", "0|good w1|bad|not_entailment", "bad", 1),
     "rte": ("index|sentence1|sentence2|label", "0|good w1|bad|not_entailment", "bad", 1),
     "wnli": ("index|sentence1|sentence2|label", "0|good w1|bad|1", "bad", 1),
@@ -93,9 +111,13 @@ def test_the_nine_glue_tasks_read_their_files(tmp_path: Path, name: str) -> None
     tsv(tmp_path / "train.tsv", *rows)
     made = task(tmp_path, name)
     split = made.load("train")
-    assert pieces(made, split.rows[0]) == "[CLS] good w1 [SEP]" + (f" {second} [SEP]" if second else "")
+    assert pieces(made, split.rows[0]) == "[CLS] good w1 [SEP]" + (
+        f" {second} [SEP]" if second else ""
+    )
     assert split.rows[0]["labels"] == label
-    assert made.score(split, [torch.zeros(1 if name == "stsb" else len(made.labels))]).keys() >= {made.metric}
+    assert made.score(split, [torch.zeros(1 if name == "stsb" else len(made.labels))]).keys() >= {
+        made.metric
+    }
 
 
 def test_mnli_and_test_files_are_found(tmp_path: Path) -> None:
@@ -114,7 +136,10 @@ def test_every_kind_of_table_is_the_same_table(tmp_path: Path, suffix: str) -> N
     rows = [{"body": f'{text} "w1"', "kind": ("no", "yes")[label]} for text, label in sentences(6)]
     path = tmp_path / f"train.{suffix}"
     if suffix == "tsv":
-        path.write_text("\ufeffbody\tkind\n" + "".join(f"{r['body']}\t{r['kind']}\n" for r in rows), encoding="utf-8")
+        path.write_text(
+            "\ufeffbody\tkind\n" + "".join(f"{r['body']}\t{r['kind']}\n" for r in rows),
+            encoding="utf-8",
+        )
     elif suffix == "csv":
         with path.open("w", newline="") as file:
             writer = csv.DictWriter(file, ["body", "kind"])
@@ -138,21 +163,37 @@ def test_every_kind_of_table_is_the_same_table(tmp_path: Path, suffix: str) -> N
 @pytest.mark.parametrize(
     ("rows", "changes", "message"),
     [
-        (["a|label", "w1|1"], {}, "has the columns a, label, needs text or sentence: name them with the keys text"),
+        (
+            ["a|label", "w1|1"],
+            {},
+            "has the columns a, label, needs text or sentence: name them with the keys text",
+        ),
         (["text|b", "w1|1"], {}, "has the columns text, b, needs label"),
         (["text|label"], {}, "has no rows: train needs at least one"),
         (["text|label", "w1"], {}, "line 2 has 1 columns, not 2"),
-        (["text|label", "w1|maybe"], {"labels": ["no", "yes"]}, "row 1 has the label 'maybe'; the labels are no, yes"),
-        (["text|label", "w1|x"], {"task": "regression"}, "row 1 has the label 'x': regression needs numbers"),
+        (
+            ["text|label", "w1|maybe"],
+            {"labels": ["no", "yes"]},
+            "row 1 has the label 'maybe'; the labels are no, yes",
+        ),
+        (
+            ["text|label", "w1|x"],
+            {"task": "regression"},
+            "row 1 has the label 'x': regression needs numbers",
+        ),
         (["text|label", "w1|x"], {"labels": ["x"]}, "classification needs two or more"),
     ],
 )
-def test_bad_tables_say_what_is_wrong(tmp_path: Path, rows: list[str], changes: dict[str, Any], message: str) -> None:
+def test_bad_tables_say_what_is_wrong(
+    tmp_path: Path, rows: list[str], changes: dict[str, Any], message: str
+) -> None:
     """Kills: a KeyError, an empty split that trains on nothing, a label outside the map that becomes a class."""
     tsv(tmp_path / "train.tsv", *rows)
     with pytest.raises(ValueError, match=message):
         finetune(
-            task(tmp_path, changes.pop("task", "classification"), model_config=SHAPE, **changes).recipe,
+            task(
+                tmp_path, changes.pop("task", "classification"), model_config=SHAPE, **changes
+            ).recipe,
             tmp_path / "run",
         )
 
@@ -198,8 +239,12 @@ def test_hub_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked == [("nyu-mll/glue", "mnli")] * 3
     monkeypatch.setattr(datasets, "load_dataset", lambda *names: {"train": rows})
     assert made.load("dev") is None
-    monkeypatch.setattr(datasets, "load_dataset", lambda *names: (_ for _ in ()).throw(ConnectionError("offline")))
-    with pytest.raises(FileNotFoundError, match="is no directory, and no data set of the Hub: offline"):
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *names: (_ for _ in ()).throw(ConnectionError("offline"))
+    )
+    with pytest.raises(
+        FileNotFoundError, match="is no directory, and no data set of the Hub: offline"
+    ):
         made.load("train")
 
 
@@ -207,9 +252,18 @@ def test_regression_and_several_labels_learn(tmp_path: Path) -> None:
     """Kills: integer labels for numbers, one loss for another."""
     rows = [{"text": text, "label": 2.5 * label - 1} for text, label in sentences(64)]
     write_jsonl(tmp_path / "a" / "train.jsonl", rows)
-    common = {"data": str(tmp_path / "a"), "dev": "train.jsonl", "steps": 120, "learning_rate": 5e-3, "dropout": 0.0}
+    common = {
+        "data": str(tmp_path / "a"),
+        "dev": "train.jsonl",
+        "steps": 120,
+        "learning_rate": 5e-3,
+        "dropout": 0.0,
+    }
     assert finetune(recipe(tmp_path, task="regression", **common), tmp_path / "run-a")[0].best > 80
-    rows = [{"text": text, "label": ["p"] * label + ["q"] * (1 - label) + ["r"]} for text, label in sentences(64)]
+    rows = [
+        {"text": text, "label": ["p"] * label + ["q"] * (1 - label) + ["r"]}
+        for text, label in sentences(64)
+    ]
     write_jsonl(tmp_path / "a" / "train.jsonl", rows)
     assert finetune(recipe(tmp_path, task="multi-label", **common), tmp_path / "run-b")[0].best > 90
 
@@ -219,7 +273,13 @@ def test_a_checkpoint_of_another_task(tmp_path: Path) -> None:
     finetune(recipe(tmp_path, steps=2), tmp_path / "two")
     rows = [{"text": "w1", "label": name} for name in "abc"]
     write_jsonl(tmp_path / "three" / "train.jsonl", rows)
-    how = {"model": str(tmp_path / "two"), "data": str(tmp_path / "three"), "dev": "none", "batch_size": 2, "steps": 2}
+    how = {
+        "model": str(tmp_path / "two"),
+        "data": str(tmp_path / "three"),
+        "dev": "none",
+        "batch_size": 2,
+        "steps": 2,
+    }
     with pytest.raises(ValueError, match="mis-shaped classifier"):
         finetune(recipe(tmp_path, **how), tmp_path / "a")
     finetune(recipe(tmp_path, **how, new_head=True), tmp_path / "b")
@@ -254,9 +314,17 @@ def test_copa_reads_both_formats(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("copa-train.xml", "<copa", "copa-train.xml is not XML"),
-        ("copa-train.xml", '<c><item id="7" asks-for="why"><p>x</p></item></c>', "item 7: needs asks-for"),
+        (
+            "copa-train.xml",
+            '<c><item id="7" asks-for="why"><p>x</p></item></c>',
+            "item 7: needs asks-for",
+        ),
         ("copa-train.xml", "<c></c>", "has no questions"),
-        ("train.jsonl", '{"premise": "w1"}', "has the columns premise, needs premise, choice1, choice2, question"),
+        (
+            "train.jsonl",
+            '{"premise": "w1"}',
+            "has the columns premise, needs premise, choice1, choice2, question",
+        ),
         ("train.jsonl", "{", "train.jsonl is not JSON"),
     ],
 )
@@ -270,11 +338,20 @@ def test_bad_choices_say_what_is_wrong(tmp_path: Path, name: str, text: str, mes
 def test_swag_and_race(tmp_path: Path) -> None:
     """Kills: endings without their beginning, a question cut with the article, a gap that is not filled."""
     header = ["sent1", "sent2", *(f"ending{i}" for i in range(4)), "label"]
-    (tmp_path / "train.csv").write_text("\n".join(map(",".join, [header, ["w1", "w2", "w3", "w4", "w5", "w6", "3"]])))
+    (tmp_path / "train.csv").write_text(
+        "\n".join(map(",".join, [header, ["w1", "w2", "w3", "w4", "w5", "w6", "3"]]))
+    )
     made = task(tmp_path, "swag")
     (row,) = made.load("train").rows
     assert row["labels"] == 3
-    assert made.tokenizer.convert_ids_to_tokens(row["input_ids"][3]) == ["[CLS]", "w1", "[SEP]", "w2", "w6", "[SEP]"]
+    assert made.tokenizer.convert_ids_to_tokens(row["input_ids"][3]) == [
+        "[CLS]",
+        "w1",
+        "[SEP]",
+        "w2",
+        "w6",
+        "[SEP]",
+    ]
     article = {
         "article": " ".join(f"w{i % 30}" for i in range(50)),
         "questions": ["what _ .", "what w9 w9 w9 w9 w9 w9"],
@@ -288,7 +365,14 @@ def test_swag_and_race(tmp_path: Path) -> None:
     assert (first["labels"], second["labels"]) == (1, 3)
     rows = [made.tokenizer.convert_ids_to_tokens(row["input_ids"][1]) for row in (first, second)]
     assert rows[0] == ["[CLS]", *(f"w{i}" for i in range(14)), "[SEP]", "what", "w2", ".", "[SEP]"]
-    assert rows[1] == ["[CLS]", *(f"w{i}" for i in range(12)), "[SEP]", "what", *["w9"] * 4, "[SEP]"]
+    assert rows[1] == [
+        "[CLS]",
+        *(f"w{i}" for i in range(12)),
+        "[SEP]",
+        "what",
+        *["w9"] * 4,
+        "[SEP]",
+    ]
 
 
 @pytest.mark.assets
@@ -309,23 +393,38 @@ def test_copa_trains(assets: Path, tmp_path: Path) -> None:
 def test_conll_labels_the_first_piece_of_a_word(tmp_path: Path) -> None:
     """Kills: labels on every piece, words cut off that are not counted, a document mark taken for a word."""
     (tmp_path / "train.txt").write_text(
-        "-DOCSTART- -X- O O\n\nw1 NN I O\ngood.bad NN I B-X\nw2 NN I I-X\n\nw3 NN I O\n", encoding="utf-8"
+        "-DOCSTART- -X- O O\n\nw1 NN I O\ngood.bad NN I B-X\nw2 NN I I-X\n\nw3 NN I O\n",
+        encoding="utf-8",
     )
-    (tmp_path / "dev.txt").write_text((tmp_path / "train.txt").read_text() + "\n\u200b O\nw1 I O\n\n\u200b O\n")
+    (tmp_path / "dev.txt").write_text(
+        (tmp_path / "train.txt").read_text() + "\n\u200b O\nw1 I O\n\n\u200b O\n"
+    )
     made = task(tmp_path, "conll", max_length=5)
     rows = made.load("train").rows
     assert made.labels == ["O", "B-X", "I-X"]
     assert pieces(made, rows[0]) == "[CLS] w1 good . [SEP]"
     assert rows[0]["labels"] == [-100, 0, 1, -100, -100]
     assert made.targets(rows[0]) == 2
-    dev, kept = made.load("dev"), [[0, 1], [0], [1], []]  # the third word was cut off: "O", so the entity is too short
+    dev, kept = (
+        made.load("dev"),
+        [[0, 1], [0], [1], []],
+    )  # the third word was cut off: "O", so the entity is too short
     scores = made.score(dev, kept)
     assert scores["f1"] == 0
-    assert scores["accuracy"] == pytest.approx(100 * 5 / 7)  # of 7 words: the one cut off and the last w1 are wrong
+    assert scores["accuracy"] == pytest.approx(
+        100 * 5 / 7
+    )  # of 7 words: the one cut off and the last w1 are wrong
     said = [line["prediction"] for line in made.predictions(dev, kept)]
-    assert said == [["O", "B-X", "O"], ["O"], ["O", "B-X"], ["O"]]  # a word without a piece moves no tag
+    assert said == [
+        ["O", "B-X", "O"],
+        ["O"],
+        ["O", "B-X"],
+        ["O"],
+    ]  # a word without a piece moves no tag
     (tmp_path / "dev.txt").write_text("w1 B-Y\n")
-    with pytest.raises(ValueError, match="the dev split has the tag 'B-Y'; the tags are O, B-X, I-X"):
+    with pytest.raises(
+        ValueError, match="the dev split has the tag 'B-Y'; the tags are O, B-X, I-X"
+    ):
         made.load("dev")
     (tmp_path / "dev.txt").write_text("w1\n")
     with pytest.raises(ValueError, match=r"dev.txt, line 1: 'w1' needs a word and a tag"):
@@ -343,11 +442,23 @@ def squad_file(path: Path, count: int = 24, impossible: bool = False, shift: int
         at = draw.randrange(len(words) - 2)
         words[at] = "good"
         context = " ".join(words)
-        answer = {"text": " ".join(words[at : at + 3]), "answer_start": context.index("good") + shift}
+        answer = {
+            "text": " ".join(words[at : at + 3]),
+            "answer_start": context.index("good") + shift,
+        }
         none = impossible and i % 3 == 0
-        qa = {"id": str(i), "question": "what cause", "answers": [] if none else [answer], "is_impossible": none}
-        paragraphs.append({"context": context.replace("good", "bad") if none else context, "qas": [qa]})
-    path.write_text(json.dumps({"version": "x", "data": [{"title": "t", "paragraphs": paragraphs}]}))
+        qa = {
+            "id": str(i),
+            "question": "what cause",
+            "answers": [] if none else [answer],
+            "is_impossible": none,
+        }
+        paragraphs.append(
+            {"context": context.replace("good", "bad") if none else context, "qas": [qa]}
+        )
+    path.write_text(
+        json.dumps({"version": "x", "data": [{"title": "t", "paragraphs": paragraphs}]})
+    )
     return path
 
 
@@ -380,7 +491,10 @@ def test_squad_windows_hold_every_answer(tmp_path: Path, v2: bool) -> None:
     assert scores["exact"] == scores["f1"] == 100
     if v2:
         assert scores["HasAns_exact"] == scores["NoAns_exact"] == scores["best_f1"] == 100
-    blank = [(torch.zeros(len(row["input_ids"])), torch.zeros(len(row["input_ids"])), 0.0) for row in split.rows]
+    blank = [
+        (torch.zeros(len(row["input_ids"])), torch.zeros(len(row["input_ids"])), 0.0)
+        for row in split.rows
+    ]
     assert made.score(split, blank)["exact"] < 50
 
 
@@ -390,10 +504,14 @@ def test_the_best_span_is_the_best_of_all(tokens: int) -> None:
     slope = torch.linspace(-2, 2, tokens)
     for seed in range(50):
         torch.manual_seed(seed)
-        start, end = torch.randn(2, tokens) + torch.stack([-slope, slope])  # the best starts are far from the best ends
+        start, end = torch.randn(2, tokens) + torch.stack(
+            [-slope, slope]
+        )  # the best starts are far from the best ends
         pairs = [(i, j) for i in range(1, tokens) for j in range(i, min(tokens, i + 30))]
         spans = {float(start[i] + end[j]): (3 * i, 3 * j + 2) for i, j in pairs}
-        score, place = best_span(start, end, [None, *[(3 * i, 3 * i + 2) for i in range(1, tokens)]])
+        score, place = best_span(
+            start, end, [None, *[(3 * i, 3 * i + 2) for i in range(1, tokens)]]
+        )
         if tokens <= 20:  # as many as there are candidates
             assert score == max(spans)
         assert place is None or spans[score] == place
@@ -402,7 +520,10 @@ def test_the_best_span_is_the_best_of_all(tokens: int) -> None:
 def test_answers_that_are_not_where_the_file_says(tmp_path: Path) -> None:
     """Kills: training on other words than the answer."""
     squad_file(tmp_path / "train-v1.1.json", shift=1)
-    with pytest.raises(ValueError, match="24 of 24 training questions have no answer where their file says, the first"):
+    with pytest.raises(
+        ValueError,
+        match="24 of 24 training questions have no answer where their file says, the first",
+    ):
         task(tmp_path, "squad1").load("train")
     squad_file(tmp_path / "train-v1.1.json", impossible=True)
     with pytest.raises(ValueError, match="use task squad2"):
@@ -459,7 +580,9 @@ def test_masks_are_drawn_as_the_recipe_says(tmp_path: Path) -> None:
     for before, after in zip(rows, drawn, strict=True):
         assert after["labels"][0] == after["labels"][-1] == -100
         assert made.targets(after) >= 1
-        for old, new, label in zip(before["input_ids"], after["input_ids"], after["labels"], strict=True):
+        for old, new, label in zip(
+            before["input_ids"], after["input_ids"], after["labels"], strict=True
+        ):
             total += 1
             assert label in (-100, old)
             assert label != -100 or new == old

@@ -18,8 +18,18 @@ SENTENCES = [
 
 def shape(vocab_size: int) -> dict[str, Any]:
     """One layer, run three times."""
-    sizes = {"embedding_size": 10, "hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4}
-    return {**sizes, "vocab_size": vocab_size, "intermediate_size": 36, "max_position_embeddings": 48}
+    sizes = {
+        "embedding_size": 10,
+        "hidden_size": 24,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+    }
+    return {
+        **sizes,
+        "vocab_size": vocab_size,
+        "intermediate_size": 36,
+        "max_position_embeddings": 48,
+    }
 
 
 def unregister() -> None:
@@ -27,4 +37,6 @@ def unregister() -> None:
     import transformers
 
     for name in AUTO_CLASSES:
-        getattr(transformers, name)._model_mapping._extra_content.pop(transformers.AlbertConfig, None)
+        getattr(transformers, name)._model_mapping._extra_content.pop(
+            transformers.AlbertConfig, None
+        )

@@ -19,9 +19,13 @@ HEADS = (
 )
 
 
-def reference(name: str, config: dict[str, Any], dtype: torch.dtype = torch.float64, attention: str = "eager") -> Any:
+def reference(
+    name: str, config: dict[str, Any], dtype: torch.dtype = torch.float64, attention: str = "eager"
+) -> Any:
     """transformers' class of that name, in eval mode; biases and LayerNorms are drawn too."""
-    theirs = getattr(transformers, name)(transformers.AlbertConfig(**config, attn_implementation=attention))
+    theirs = getattr(transformers, name)(
+        transformers.AlbertConfig(**config, attn_implementation=attention)
+    )
     with torch.no_grad():
         for parameter in theirs.parameters():
             parameter.normal_(std=0.3 if parameter.dim() > 1 else 0.5)
@@ -45,13 +49,17 @@ def pair(
     return theirs, ours.eval()
 
 
-def batch(config: dict[str, Any], lengths: tuple[int, ...] = (9, 5, 1), pairs: bool = True) -> dict[str, Tensor]:
+def batch(
+    config: dict[str, Any], lengths: tuple[int, ...] = (9, 5, 1), pairs: bool = True
+) -> dict[str, Tensor]:
     """Rows of those lengths, padded at the right; the second half of each row is the second segment."""
     length = max(lengths)
     ids = torch.randint(5, config["vocab_size"], (len(lengths), length))
     mask = (torch.arange(length)[None] < torch.tensor(lengths)[:, None]).long()
     half = torch.tensor(lengths)[:, None] // 2
-    segments = (torch.arange(length)[None] >= half).long() * mask if pairs else torch.zeros_like(mask)
+    segments = (
+        (torch.arange(length)[None] >= half).long() * mask if pairs else torch.zeros_like(mask)
+    )
     return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": segments}
 
 

@@ -38,7 +38,9 @@ SHAPE = {
 def vocabulary(folder: Path) -> Path:
     """A directory with a tokenizer for `WORDS`."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS]))
+    (folder / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *WORDS])
+    )
     return folder
 
 
@@ -90,7 +92,9 @@ def losses(folder: Path) -> list[float]:
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     """The model and the optimizer of a run's last checkpoint, flat."""
     state = torch.load(folder / "last.pt", weights_only=True)
-    moments = {f"{i}.{name}": x for i, of in state["optimizer"]["state"].items() for name, x in of.items()}
+    moments = {
+        f"{i}.{name}": x for i, of in state["optimizer"]["state"].items() for name, x in of.items()
+    }
     return {**state["model"], **moments}
 
 
@@ -101,13 +105,20 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def killed(command: list[str], folder: Path, kind: type[TrainingState], kills: int) -> Iterator[None]:
+def killed(
+    command: list[str], folder: Path, kind: type[TrainingState], kills: int
+) -> Iterator[None]:
     """Start a command that trains, resuming, into `folder`, and kill it at random moments; yields after each kill."""
-    one_thread = {**os.environ, "OMP_NUM_THREADS": "1"}  # as this process: another number adds in another order
+    one_thread = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+    }  # as this process: another number adds in another order
     draw = random.Random(5)
     for kill in range(kills):
         before = states.load(folder, kind)
-        process = subprocess.Popen(command, env=one_thread, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command, env=one_thread, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         if kill % 4 == 3:
             time.sleep(draw.random() * 5)  # while it starts
         else:  # while it trains, evaluates or saves: after its first checkpoint
@@ -139,7 +150,9 @@ def interrupted(loop: type[Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     monkeypatch.undo()
 
 
-def interrupt_and_resume(how: FinetuningConfig, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def interrupt_and_resume(
+    how: FinetuningConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A run that is cut off before its eighth update, and then continued."""
     with interrupted(Trainer, monkeypatch):
         finetune(how, folder)
@@ -148,7 +161,9 @@ def interrupt_and_resume(how: FinetuningConfig, folder: Path, monkeypatch: pytes
 
 def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
     """Whether two runs ended with the same numbers, bit for bit."""
-    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(ours[name], theirs[name]) for name in ours
+    )
 
 
 # Asked first, so answered last: a group that is not left has threads which abort the process now and then.
@@ -168,8 +183,20 @@ def two_processes(worker: str, recipes: Mapping[str, TrainingConfig], folder: Pa
     for name, how in recipes.items():
         (folder / f"{name}.toml").write_text(how.to_toml())
     (folder / "worker.py").write_text(LEFT + worker)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     command += [str(folder / "worker.py"), *(str(folder / f"{name}.toml") for name in recipes)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(ROOT),
+    }
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]

@@ -34,7 +34,9 @@ def tokenizer(folder: Path) -> AlbertTokenizer:
     return AlbertTokenizer.from_pretrained(folder)
 
 
-def shard(documents: list[list[int]], seed: int = 0, parts: float = 0.3, special: float = 0.0) -> Shard:
+def shard(
+    documents: list[list[int]], seed: int = 0, parts: float = 0.3, special: float = 0.0
+) -> Shard:
     """A shard with the given lengths of sentences, by document.
 
     Its tokens are random: of `parts` of them words go on, and `special` of them are special tokens in the text.
@@ -52,7 +54,9 @@ def shard(documents: list[list[int]], seed: int = 0, parts: float = 0.3, special
     )
 
 
-def documents(tokens: int, sentences: tuple[int, int], length: tuple[int, int], seed: int = 0) -> list[list[int]]:
+def documents(
+    tokens: int, sentences: tuple[int, int], length: tuple[int, int], seed: int = 0
+) -> list[list[int]]:
     """Lengths of sentences for `shard`: at least `tokens`, in documents with a random number of random sentences."""
     draw = random.Random(seed)
     found: list[list[int]] = []

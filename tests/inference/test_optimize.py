@@ -61,7 +61,11 @@ def test_every_class_equals_transformers(name, config, operators):
     assert list(got) == [key for key in want if key not in ("hidden_states", "attentions")]
     mask = inputs["attention_mask"]
     for key, value in got.items():
-        by_token = key not in POOLED and value.shape[:2] == mask.shape and name != "AlbertForMultipleChoice"
+        by_token = (
+            key not in POOLED
+            and value.shape[:2] == mask.shape
+            and name != "AlbertForMultipleChoice"
+        )
         assert value.dtype == torch.float32
         assert worst(value, want[key], mask if by_token else None) < 5e-6
         assert not by_token or not value[mask == 0].any()
@@ -72,7 +76,10 @@ def test_hidden_states_are_the_models_own(operators):
     _, ours = pair("AlbertForSequenceClassification", TINY)
     ours.albert.unpad = True
     inputs = inputs_of("AlbertForSequenceClassification", TINY)
-    want, got = ours(**inputs, output_hidden_states=True), optimize(ours)(**inputs, output_hidden_states=True)
+    want, got = (
+        ours(**inputs, output_hidden_states=True),
+        optimize(ours)(**inputs, output_hidden_states=True),
+    )
     assert len(got.hidden_states) == TINY["num_hidden_layers"] + 1
     assert max(map(worst, got.hidden_states, want.hidden_states)) < 5e-6
     assert worst(got.logits, want.logits) < 5e-6
@@ -107,7 +114,9 @@ def test_only_the_wanted_tokens_are_computed_in_the_last_layer(monkeypatch):
     seen = []
     original = packed.PackedLayer.__call__
     monkeypatch.setattr(
-        packed.PackedLayer, "__call__", lambda self, *args: seen.append(original(self, *args)) or seen[-1]
+        packed.PackedLayer,
+        "__call__",
+        lambda self, *args: seen.append(original(self, *args)) or seen[-1],
     )
     _, ours = pair("AlbertForMaskedLM", SHARED)
     rows = [[5, 6, 7, 8, 9, 10], [11, 12], [13, 14, 15]]
@@ -131,14 +140,20 @@ def test_products_meet_few_shapes(monkeypatch):
     fast, sizes = optimize(ours), []
     layer = fast.encoder.groups[0][0]
     dense = layer.dense
-    monkeypatch.setattr(layer, "dense", lambda x, residual: sizes.append(len(x)) or dense(x, residual))
+    monkeypatch.setattr(
+        layer, "dense", lambda x, residual: sizes.append(len(x)) or dense(x, residual)
+    )
     draw = random.Random(0)
     rows = [[draw.randrange(5, 61) for _ in range(draw.randint(1, 20))] for _ in range(900)]
     for start in range(0, 900, 90):  # some 900 tokens
         fast.packed(rows[start : start + 90], keep=[[0]] * 90)
     assert len(sizes) == 10 * 4 * SHARED["num_hidden_layers"]
     assert len(set(sizes)) < 30
-    full = [n for i, n in enumerate(sizes) if i % SHARED["num_hidden_layers"] < SHARED["num_hidden_layers"] - 1]
+    full = [
+        n
+        for i, n in enumerate(sizes)
+        if i % SHARED["num_hidden_layers"] < SHARED["num_hidden_layers"] - 1
+    ]
     assert all(200 < n < 290 and n % 4 == 0 for n in full)
 
 
@@ -146,13 +161,17 @@ def test_left_padding_holes_and_empty_rows_are_as_with_unpad():
     """Kills: a mask that is taken for a length, positions counted from the first real token, a crash on no tokens."""
     _, ours = pair("AlbertForSequenceClassification", TINY, unpad=True)
     ids = torch.randint(5, 61, (4, 6))
-    mask = torch.tensor([[0, 0, 1, 1, 1, 1], [1, 0, 1, 0, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]])
+    mask = torch.tensor(
+        [[0, 0, 1, 1, 1, 1], [1, 0, 1, 0, 1, 1], [1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]]
+    )
     want = ours(ids, mask)
     assert worst(optimize(ours)(ids, mask).logits, want.logits) < 2e-6
     mask[1] = 0
     assert worst(optimize(ours)(ids, mask).logits[[0, 2, 3]], want.logits[[0, 2, 3]]) < 2e-6
     _, model = pair("AlbertModel", TINY)
-    assert worst(optimize(model)(ids).last_hidden_state, model(ids).last_hidden_state) < 2e-6  # no mask at all
+    assert (
+        worst(optimize(model)(ids).last_hidden_state, model(ids).last_hidden_state) < 2e-6
+    )  # no mask at all
 
 
 def test_embeddings_positions_and_tuples():
@@ -191,11 +210,17 @@ def test_bfloat16_where_it_does_not_pay_is_float32(monkeypatch):
 def test_the_trial_notices_missing_and_wrong_operators(monkeypatch, caplog):
     """Kills: a check of names or versions in place of a trial."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(kernels.FusedLinear, "__call__", lambda self, x, residual=None: x.new_zeros(5, 16))
+    monkeypatch.setattr(
+        kernels.FusedLinear, "__call__", lambda self, x, residual=None: x.new_zeros(5, 16)
+    )
     kernels.fused_works.cache_clear()
     assert not kernels.fused_works(torch.float32)
     assert "plain torch instead" in caplog.text
-    monkeypatch.setattr(int8.FusedProduct, "_prepare", lambda self, weight: torch.ops.onednn.no_such_operator(weight))
+    monkeypatch.setattr(
+        int8.FusedProduct,
+        "_prepare",
+        lambda self, weight: torch.ops.onednn.no_such_operator(weight),
+    )
     int8.fused_works.cache_clear()
     assert not int8.fused_works()
     kernels.fused_works.cache_clear()
@@ -226,7 +251,9 @@ def test_mkl_is_tried_before_it_is_trusted(monkeypatch, caplog):
     assert not kernels.mkl_pays.__wrapped__()
     monkeypatch.setattr(kernels, "_faster", lambda one, other, margin=1.0: False)
     original = kernels.MklLinear.__call__
-    monkeypatch.setattr(kernels.MklLinear, "__call__", lambda self, x, *y: original(self, x, *y) * (len(x) != 5))
+    monkeypatch.setattr(
+        kernels.MklLinear, "__call__", lambda self, x, *y: original(self, x, *y) * (len(x) != 5)
+    )
     assert not kernels.mkl_pays.__wrapped__()
     assert "oneDNN's instead" in caplog.text
 
@@ -267,12 +294,19 @@ def test_variable_length_attention_is_called_as_it_is_defined(monkeypatch):
                           .matmul(v[a:b].transpose(0, 1)).transpose(0, 1) for a, b in rows])  # fmt: skip
 
     attention.varlen_works.cache_clear()
-    assert not attention.varlen_works(torch.float32, 8, torch.device("cpu"))  # the kernel is for GPUs
+    assert not attention.varlen_works(
+        torch.float32, 8, torch.device("cpu")
+    )  # the kernel is for GPUs
     attention.varlen_works.cache_clear()
     monkeypatch.setattr(varlen, "varlen_attn", by_definition)
     assert attention.varlen_works(torch.float32, 8, torch.device("cpu"))
     qkv = torch.randn(12, 3 * 24)
-    assert worst(attention.attend_varlen(qkv, [3, 3, 6], 4), attention.attend_buckets(qkv, [3, 3, 6], 4)) < 1e-6
+    assert (
+        worst(
+            attention.attend_varlen(qkv, [3, 3, 6], 4), attention.attend_buckets(qkv, [3, 3, 6], 4)
+        )
+        < 1e-6
+    )
     attention.varlen_works.cache_clear()
 
 
@@ -294,7 +328,9 @@ def test_attention_meets_few_shapes():
     shapes, draw = set(), random.Random(0)
     for _ in range(500):
         middle = draw.randint(1, 512)
-        lengths = sorted(min(512, max(1, int(draw.gauss(middle, 9)))) for _ in range(max(2, 1536 // middle)))
+        lengths = sorted(
+            min(512, max(1, int(draw.gauss(middle, 9)))) for _ in range(max(2, 1536 // middle))
+        )
         found = list(attention.blocks(lengths, 1))
         assert [block.end for block in found[:-1]] == [block.start for block in found[1:]]
         assert found[-1].end == sum(lengths)
@@ -309,7 +345,9 @@ def test_bfloat16_attends_in_blocks_on_a_cpu(monkeypatch):
     """Kills: the slow kernel where the products are faster, blocks for a few tokens, which they do not serve."""
     seen = []
     original = attention.attend_blocks
-    monkeypatch.setattr(attention, "attend_blocks", lambda *args: seen.append(len(args[0])) or original(*args))
+    monkeypatch.setattr(
+        attention, "attend_blocks", lambda *args: seen.append(len(args[0])) or original(*args)
+    )
     for dtype in (torch.float32, torch.bfloat16):
         for count in (attention.FEW, attention.FEW + 1):
             lengths = [count // 2, count - count // 2]
@@ -326,7 +364,9 @@ def test_int8_hands_attention_what_is_faster_here(pays, monkeypatch, operators):
     _, ours = pair("AlbertModel", {**SHARED, "hidden_size": 96}, dtype=torch.float32)
     rows = [[draw + 5 for draw in range(n)] for n in (20, 19, 18, 17)]
     fast, seen = optimize(ours, torch.int8), []
-    monkeypatch.setattr(attention.Attention, "__call__", lambda self, qkv: seen.append(qkv.dtype) or qkv[:, :96])
+    monkeypatch.setattr(
+        attention.Attention, "__call__", lambda self, qkv: seen.append(qkv.dtype) or qkv[:, :96]
+    )
     fast.packed(rows)
     assert set(seen) == {torch.bfloat16 if pays else torch.float32}
     monkeypatch.undo()
@@ -338,7 +378,9 @@ def test_int8_hands_attention_what_is_faster_here(pays, monkeypatch, operators):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_on_a_gpu(dtype):
     """Kills: inputs made on another device, a dtype that is not the one asked for."""
-    _, ours = pair("AlbertForSequenceClassification", {**SHARED, "hidden_size": 64}, dtype=torch.float32)
+    _, ours = pair(
+        "AlbertForSequenceClassification", {**SHARED, "hidden_size": 64}, dtype=torch.float32
+    )
     fast = optimize(ours, dtype, "cuda")
     rows = [[5, 6, 7], [8, 9], [10]]
     want = optimize(ours).packed(rows).logits
@@ -373,7 +415,9 @@ def test_what_cannot_be_done_is_said():
         optimize(torch.nn.Linear(2, 2))
 
 
-@pytest.mark.parametrize("config", [TINY, {**SHARED, "intermediate_size": 200}], ids=["groups", "shared"])
+@pytest.mark.parametrize(
+    "config", [TINY, {**SHARED, "intermediate_size": 200}], ids=["groups", "shared"]
+)
 def test_int8_is_close_and_does_not_depend_on_the_neighbours(config, operators):
     """Kills: a wrong zero point, scale or fold of the mean, half of the feed-forward left out, a batch's ranges."""
     _, ours = pair("AlbertModel", config, dtype=torch.float32)
@@ -387,7 +431,10 @@ def test_int8_is_close_and_does_not_depend_on_the_neighbours(config, operators):
     got, want = fast(**inputs).last_hidden_state, ours(**inputs).last_hidden_state
     real = inputs["attention_mask"].bool()
     keep = [i for i in range(config["hidden_size"]) if i != 3]  # it would hide the others
-    assert torch.nn.functional.cosine_similarity(got[..., keep], want[..., keep], dim=-1)[real].mean() > 0.99
+    assert (
+        torch.nn.functional.cosine_similarity(got[..., keep], want[..., keep], dim=-1)[real].mean()
+        > 0.99
+    )
     alone = fast(**{key: value[2:3] for key, value in inputs.items()}).last_hidden_state
     assert worst(alone[0], got[2]) < 1e-5
 
@@ -401,7 +448,12 @@ def test_int8_plain_and_fused_agree(monkeypatch):
     fused = optimize(ours, torch.int8)(**inputs).last_hidden_state
     monkeypatch.setattr(int8, "fused_works", lambda: False)
     plain = optimize(ours, torch.int8)(**inputs).last_hidden_state
-    assert torch.nn.functional.cosine_similarity(fused, plain, dim=-1)[inputs["attention_mask"].bool()].min() > 0.9995
+    assert (
+        torch.nn.functional.cosine_similarity(fused, plain, dim=-1)[
+            inputs["attention_mask"].bool()
+        ].min()
+        > 0.9995
+    )
 
 
 @pytest.mark.assets

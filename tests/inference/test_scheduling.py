@@ -38,7 +38,9 @@ def test_threads_are_parted_evenly(four_threads, monkeypatch):
     thread.start()
     thread.join()
     assert later == [4]
-    monkeypatch.setattr(torch.__config__, "parallel_info", lambda: "ATen parallel backend: native thread pool")
+    monkeypatch.setattr(
+        torch.__config__, "parallel_info", lambda: "ATen parallel backend: native thread pool"
+    )
     workers._divisible.cache_clear()
     assert shares() == [1]
     workers._divisible.cache_clear()
@@ -93,7 +95,9 @@ def test_side_by_side_is_one_after_another(four_threads, monkeypatch):
     ids = torch.randint(5, 60, (16, 12), generator=generator)
     keep = [[0, len(row) - 1] for row in rows]
     seen = []
-    monkeypatch.setattr(packed, "side_by_side", lambda *args: seen.append(args[2]) or side_by_side(*args))
+    monkeypatch.setattr(
+        packed, "side_by_side", lambda *args: seen.append(args[2]) or side_by_side(*args)
+    )
     for dtype, bound in ((torch.float32, 1e-6), (torch.int8, 0.1)):
         fast = optimize(ours, dtype)
 
@@ -118,7 +122,7 @@ def test_a_fork_has_workers_of_its_own():
     """Kills: a forked process that waits for threads which it has not."""
     program = """
 import os, torch
-from albert_torch.inference.workers import side_by_side
+from albert_torch.inference.parallel import side_by_side
 torch.set_num_threads(2)
 assert side_by_side(abs, [1, -2], 2) == [1, 2]
 if child := os.fork():
@@ -129,7 +133,9 @@ else:
     subprocess.run([sys.executable, "-W", "ignore", "-c", program], check=True, timeout=60)
 
 
-@pytest.mark.parametrize(("lengths", "batch_tokens", "want"), [([3] * 9, 9, 0), ([400] * 9, 1200, 3), ([1025], 8, 1)])
+@pytest.mark.parametrize(
+    ("lengths", "batch_tokens", "want"), [([3] * 9, 9, 0), ([400] * 9, 1200, 3), ([1025], 8, 1)]
+)
 def test_the_heap_is_trimmed_after_batches(monkeypatch, lengths, batch_tokens, want):
     """Kills: pieces of the heap that pile up from one batch to the next, time lost on few tokens."""
     trimmed = []

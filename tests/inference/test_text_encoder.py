@@ -19,9 +19,37 @@ from albert_torch.inference import encode_file as commands
 from albert_torch.inference import pipelines as tasks
 from albert_torch.inference import text_encoder as encoder
 
-CONFIG = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 72}
-WORDS = ["the", "a", "film", "is", "was", "not", "very", "good", ",", ".", "film's", "2010,", "(yes)", "don't", "café"]
-TEXTS = ["", "a film", "the " * 90, "a film", "one, two", *(" ".join(WORDS[:n]) for n in range(1, len(WORDS)))]
+CONFIG = {
+    "hidden_size": 48,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 72,
+}
+WORDS = [
+    "the",
+    "a",
+    "film",
+    "is",
+    "was",
+    "not",
+    "very",
+    "good",
+    ",",
+    ".",
+    "film's",
+    "2010,",
+    "(yes)",
+    "don't",
+    "café",
+]
+TEXTS = [
+    "",
+    "a film",
+    "the " * 90,
+    "a film",
+    "one, two",
+    *(" ".join(WORDS[:n]) for n in range(1, len(WORDS))),
+]
 
 pytestmark = pytest.mark.assets
 
@@ -34,7 +62,9 @@ def checkpoint(assets, tmp_path_factory):
         torch.manual_seed(0)
         folder = tmp_path_factory.mktemp(kind)
         model = getattr(albert_torch, kind)(
-            albert_torch.AlbertConfig(vocab_size=30000, max_position_embeddings=64, **CONFIG, **config)
+            albert_torch.AlbertConfig(
+                vocab_size=30000, max_position_embeddings=64, **CONFIG, **config
+            )
         )
         with torch.no_grad():
             for parameter in model.parameters():
@@ -56,9 +86,15 @@ def expected(model, tokenizer, texts, pooling, max_length=64):
     vectors = []
     for text in texts:
         with torch.no_grad():
-            output = model(**tokenizer([text], truncation=True, max_length=max_length, return_tensors="pt"))
+            output = model(
+                **tokenizer([text], truncation=True, max_length=max_length, return_tensors="pt")
+            )
         x = output.last_hidden_state[0]
-        vectors.append({"mean": x.mean(0), "cls": x[0], "max": x.amax(0), "pooler": output.pooler_output[0]}[pooling])
+        vectors.append(
+            {"mean": x.mean(0), "cls": x[0], "max": x.amax(0), "pooler": output.pooler_output[0]}[
+                pooling
+            ]
+        )
     return torch.stack(vectors).numpy()
 
 
@@ -72,8 +108,15 @@ def test_encode_equals_the_plain_model(base, pooling):
     assert got.dtype == np.float32
     assert np.abs(got - want).max() < 2e-5
     order = random.Random(0).sample(range(len(TEXTS)), len(TEXTS))
-    assert np.abs(ready.encode([TEXTS[i] for i in order], batch_tokens=30) - want[order]).max() < 2e-5
-    assert np.abs(ready.encode(TEXTS, normalize=True) - F.normalize(torch.tensor(want), dim=-1).numpy()).max() < 2e-5
+    assert (
+        np.abs(ready.encode([TEXTS[i] for i in order], batch_tokens=30) - want[order]).max() < 2e-5
+    )
+    assert (
+        np.abs(
+            ready.encode(TEXTS, normalize=True) - F.normalize(torch.tensor(want), dim=-1).numpy()
+        ).max()
+        < 2e-5
+    )
     assert ready.encode("a film").shape == (48,)
     assert ready.encode([]).shape == (0, 48)
 
@@ -83,7 +126,10 @@ def test_pairs_and_max_length(base):
     folder, model = base
     pairs = [("a film", "not very good"), ("the " * 40, "bad"), ("", "a")]
     ready = Encoder.from_pretrained(folder, max_length=16)
-    assert np.abs(ready.encode(pairs) - expected(model, ready.tokenizer, pairs, "mean", 16)).max() < 2e-5
+    assert (
+        np.abs(ready.encode(pairs) - expected(model, ready.tokenizer, pairs, "mean", 16)).max()
+        < 2e-5
+    )
     with pytest.raises(ValueError, match="max_length=65 must be from 3 to 64"):
         Encoder.from_pretrained(folder, max_length=65)
     with pytest.raises(ValueError, match="pooling='average' is not known"):
@@ -117,16 +163,22 @@ def test_predict(checkpoint):
         ("regression", lambda x: x),
     ):
         folder, model = checkpoint(
-            "AlbertForSequenceClassification", id2label={0: "no", 1: "so so", 2: "yes"}, problem_type=problem
+            "AlbertForSequenceClassification",
+            id2label={0: "no", 1: "so so", 2: "yes"},
+            problem_type=problem,
         )
         ready = Encoder.from_pretrained(folder)
         for text, labels in zip(TEXTS, ready.classify(TEXTS), strict=True):
             with torch.no_grad():
-                logits = model(**ready.tokenizer([text], max_length=64, truncation=True, return_tensors="pt")).logits[0]
+                logits = model(
+                    **ready.tokenizer([text], max_length=64, truncation=True, return_tensors="pt")
+                ).logits[0]
             want = dict(zip(("no", "so so", "yes"), squash(logits).tolist(), strict=True))
             assert labels == pytest.approx(want, abs=2e-5)
             assert list(labels.values()) == sorted(labels.values(), reverse=True)
-    with pytest.raises(ValueError, match="needs an AlbertForMaskedLM, not an AlbertForSequenceClassification"):
+    with pytest.raises(
+        ValueError, match="needs an AlbertForMaskedLM, not an AlbertForSequenceClassification"
+    ):
         ready.fill_mask("a [MASK]")
 
 
@@ -143,7 +195,9 @@ def test_fill_mask(checkpoint):
     assert len(filled) == len(places) == 2
     for place, tokens in zip(places, filled, strict=True):
         best = probabilities[place].topk(3)
-        assert [name for name, _ in tokens] == ready.tokenizer.convert_ids_to_tokens(best.indices.tolist())
+        assert [name for name, _ in tokens] == ready.tokenizer.convert_ids_to_tokens(
+            best.indices.tolist()
+        )
         assert [p for _, p in tokens] == pytest.approx(best.values.tolist(), abs=1e-6)
     with pytest.raises(ValueError, match=r"hold no \[MASK\]"):
         ready.fill_mask("no mask")
@@ -199,14 +253,22 @@ def test_embed_reads_and_writes_every_kind(base, tmp_path, texts_file):
     parquet = pytest.importorskip("pyarrow.parquet")
     ready = Encoder.from_pretrained(base[0])
     want = ready.encode([text.rstrip("\n") for text in TEXTS])
-    (tmp_path / "texts.jsonl").write_text("".join(f'{{"say": "{text}"}}\n' for text in TEXTS), encoding="utf-8")
+    (tmp_path / "texts.jsonl").write_text(
+        "".join(f'{{"say": "{text}"}}\n' for text in TEXTS), encoding="utf-8"
+    )
     parquet.write_table(pyarrow.table({"say": TEXTS}), tmp_path / "texts.parquet")
-    for source, target in itertools.product(("texts.txt", "texts.jsonl", "texts.parquet"), ("out.npy", "out.parquet")):
-        assert commands.embed(ready, tmp_path / source, tmp_path / target, column="say", show=False) == len(TEXTS)
+    for source, target in itertools.product(
+        ("texts.txt", "texts.jsonl", "texts.parquet"), ("out.npy", "out.parquet")
+    ):
+        assert commands.embed(
+            ready, tmp_path / source, tmp_path / target, column="say", show=False
+        ) == len(TEXTS)
         if target == "out.npy":
             got = np.load(tmp_path / target)
         else:
-            got = np.array(parquet.read_table(tmp_path / target)["embedding"].to_pylist(), dtype=np.float32)
+            got = np.array(
+                parquet.read_table(tmp_path / target)["embedding"].to_pylist(), dtype=np.float32
+            )
         assert np.abs(got - want).max() < 1e-6
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
@@ -226,7 +288,9 @@ def test_embed_says_what_is_wrong(base, tmp_path, texts_file):
         commands.embed(ready, tmp_path / "bad.jsonl", tmp_path / "out.npy", show=False)
 
 
-def test_embed_goes_on_where_it_was_and_starts_anew_when_the_job_changed(base, tmp_path, texts_file, monkeypatch):
+def test_embed_goes_on_where_it_was_and_starts_anew_when_the_job_changed(
+    base, tmp_path, texts_file, monkeypatch
+):
     """Kills: work done twice, half a vector kept, vectors of two settings in one file."""
     monkeypatch.setattr(tasks, "WINDOW", 4)
     monkeypatch.setattr(commands, "WINDOW", 4)

@@ -20,7 +20,14 @@ from albert_torch import AlbertForQuestionAnswering, AlbertModel, CheckpointErro
 from albert_torch.hub import Source
 from albert_torch.model import ACTIVATIONS
 from albert_torch.parity import compare, inputs, observe, report
-from albert_torch.parity.compare import TOLERANCES, Measurement, Observed, Quantity, at_real_tokens, difference
+from albert_torch.parity.compare import (
+    TOLERANCES,
+    Measurement,
+    Observed,
+    Quantity,
+    at_real_tokens,
+    difference,
+)
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
 FAST: dict[str, Any] = {"dtypes": ["float64"], "backends": ["sdpa"]}
@@ -47,7 +54,9 @@ def first_wrong(ours: Observed, theirs: Observed) -> Measurement:
 
 
 @pytest.mark.parametrize("head", inputs.HEADS)
-def test_every_head_is_equal_and_every_place_is_measured(checkpoints: dict[str, Path], head: str) -> None:
+def test_every_head_is_equal_and_every_place_is_measured(
+    checkpoints: dict[str, Path], head: str
+) -> None:
     """Kills: a quantity that is never compared, a backend that is skipped, a tolerance too tight for rounding."""
     found = parity.check(Source(checkpoints[head]), heads=[head])
     assert found.equal, report.table(found)
@@ -55,11 +64,15 @@ def test_every_head_is_equal_and_every_place_is_measured(checkpoints: dict[str, 
     state = inputs.HEADS[head].from_pretrained(checkpoints[head]).state_dict()
     assert [one.place.name for one in weights.measurements] == list(state)
     assert [(case.dtype, case.backend) for case in cases] == [
-        (dtype, backend) for dtype in ("float64", "float32", "bfloat16") for backend in ("eager", "sdpa", "unpad")
+        (dtype, backend)
+        for dtype in ("float64", "float32", "bfloat16")
+        for backend in ("eager", "sdpa", "unpad")
     ]
     for case in cases:
         places = [one.place for one in case.measurements]
-        assert [place.layer for place in places if place.layer is not None and place.what == "hidden"] == list(range(7))
+        assert [
+            place.layer for place in places if place.layer is not None and place.what == "hidden"
+        ] == list(range(7))
         runs = TINY["num_hidden_layers"] * TINY["inner_group_num"] if case.backend == "eager" else 0
         assert sum(place.what == "attn" for place in places) == runs
         spans = head == "QuestionAnswering" and case.backend == "unpad"
@@ -68,7 +81,9 @@ def test_every_head_is_equal_and_every_place_is_measured(checkpoints: dict[str, 
         names = {place.name for place in places if place.what == "grad"}
         model = inputs.HEADS[head].from_pretrained(checkpoints[head])
         assert names == (set() if spans else {name for name, _ in model.named_parameters()})
-        assert any(place.what == "pooled" for place in places) == (model.base_model.pooler is not None)
+        assert any(place.what == "pooled" for place in places) == (
+            model.base_model.pooler is not None
+        )
 
 
 @contextmanager
@@ -80,7 +95,9 @@ def planted(model: nn.Module, fault: str) -> Iterator[None]:
         if fault == "weight":
             last.ffn_output.weight[3, 5] += 1e-6
         elif fault == "embedding":
-            model.embeddings.position_embeddings.weight[0, 0] += 1e-6  # all of a row alike, LayerNorm would take out
+            model.embeddings.position_embeddings.weight[0, 0] += (
+                1e-6  # all of a row alike, LayerNorm would take out
+            )
         elif fault == "pooler":
             model.pooler.bias[0] += 1e-6
     if fault == "eps":
@@ -108,7 +125,9 @@ def planted(model: nn.Module, fault: str) -> Iterator[None]:
         ("pooler", "pooler_output"),
     ],
 )
-def test_a_planted_fault_is_found_where_it_begins(checkpoints: dict[str, Path], fault: str, first: str) -> None:
+def test_a_planted_fault_is_found_where_it_begins(
+    checkpoints: dict[str, Path], fault: str, first: str
+) -> None:
     """Kills: a comparison of means, a layer named one off, a fault that float64 should show and does not."""
     model, batch = loaded(checkpoints["Model"])
     theirs = observe(copy.deepcopy(model), batch)
@@ -121,7 +140,9 @@ def test_a_wrong_backward_is_found(checkpoints: dict[str, Path]) -> None:
     model, batch = loaded(checkpoints["Model"])
     theirs = observe(copy.deepcopy(model), batch)
     model.encoder.embedding_hidden_mapping_in.weight.register_hook(lambda grad: grad * (1 + 1e-7))
-    wrong = [one.place for one in compare(observe(model, batch), theirs, tolerance=1e-10) if not one.ok]
+    wrong = [
+        one.place for one in compare(observe(model, batch), theirs, tolerance=1e-10) if not one.ok
+    ]
     assert wrong == [Quantity("grad", "encoder.embedding_hidden_mapping_in.weight")]
 
 
@@ -171,7 +192,10 @@ def test_weights_are_compared_by_key_order_and_value(checkpoints: dict[str, Path
     pooler = other.pooler
     del other.pooler
     wrong = [one.place.name for one in parity.compare_weights(model, other) if not one.ok]
-    assert wrong == ["pooler.weight where transformers has nothing", "pooler.bias where transformers has nothing"]
+    assert wrong == [
+        "pooler.weight where transformers has nothing",
+        "pooler.bias where transformers has nothing",
+    ]
     other.embeddings.pooler = pooler
     assert not all(one.ok for one in parity.compare_weights(model, other))
 
@@ -200,23 +224,34 @@ def test_labels_of_every_kind_of_problem(
     tmp_path: Path, head: str, problem: str | None, num_labels: int, shape: tuple[int, ...]
 ) -> None:
     """Kills: labels of a kind that the loss of one side does not take."""
-    inputs.generate(head, {**SHARED, "problem_type": problem, "num_labels": num_labels}, tmp_path, seed=0)
+    inputs.generate(
+        head, {**SHARED, "problem_type": problem, "num_labels": num_labels}, tmp_path, seed=0
+    )
     config = AlbertModel.from_pretrained(tmp_path).config
     (batch,) = inputs.batches(head, inputs.random_rows(config, 0), config, 0)
     assert batch["labels"].shape == shape
-    assert parity.check(Source(tmp_path), heads=[head], dtypes=["float64", "bfloat16"], backends=["sdpa"]).equal
+    assert parity.check(
+        Source(tmp_path), heads=[head], dtypes=["float64", "bfloat16"], backends=["sdpa"]
+    ).equal
 
 
 def word_tokenizer(directory: Path, vocabulary: int) -> None:
     """A `tokenizer.json` of single words, for both libraries."""
     words = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", "fine", "ships", "year", "it", "the"]
-    model = tokenizers.models.WordLevel(dict(zip(words, range(vocabulary), strict=False)), unk_token="<unk>")
+    model = tokenizers.models.WordLevel(
+        dict(zip(words, range(vocabulary), strict=False)), unk_token="<unk>"
+    )
     tokenizer = tokenizers.Tokenizer(model)
     tokenizer.normalizer = tokenizers.normalizers.Lowercase()
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.BertPreTokenizer()
     tokenizer.post_processor = tokenizers.processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer.save(str(directory / "tokenizer.json"))
-    special = {"unk_token": "<unk>", "pad_token": "<pad>", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    special = {
+        "unk_token": "<unk>",
+        "pad_token": "<pad>",
+        "cls_token": "[CLS]",
+        "sep_token": "[SEP]",
+    }
     settings = {**special, "mask_token": "[MASK]", "tokenizer_class": "PreTrainedTokenizerFast"}
     (directory / "tokenizer_config.json").write_text(json.dumps(settings))
 
@@ -226,7 +261,9 @@ def test_texts_go_through_both_tokenizers(tmp_path: Path, monkeypatch: pytest.Mo
     inputs.generate("Model", SHARED, tmp_path, seed=0)
     word_tokenizer(tmp_path, SHARED["vocab_size"])
     texts = tmp_path / "texts"
-    texts.write_text("Fine ships\tit\n\nthe\u2028year\nthe ships the ships\nit\nfine\n", encoding="utf-8")
+    texts.write_text(
+        "Fine ships\tit\n\nthe\u2028year\nthe ships the ships\nit\nfine\n", encoding="utf-8"
+    )
     found = parity.check(Source(tmp_path), text=texts, **FAST)
     assert found.equal, report.table(found)
     assert [one.scale for one in found.cases[0].measurements] == [6, 4, 6, 3, 3]
@@ -251,27 +288,56 @@ def test_texts_go_through_both_tokenizers(tmp_path: Path, monkeypatch: pytest.Mo
     [
         ("absent", {}, FileNotFoundError, "is no directory here"),
         ("Model", {"heads": ["MaskedLM"]}, ValueError, "does not fill MaskedLM; it fills Model"),
-        ("Model", {"text": __file__}, ValueError, "has no tokenizer to read .*test_check.py with: leave out --text"),
-        ("Model", {"dtypes": ["int8"]}, ValueError, "no dtype 'int8'; there are float64, float32, bfloat16, float16"),
-        ("Model", {"backends": ["flash"]}, ValueError, "no backend 'flash'; there are eager, sdpa, unpad"),
-        ("Model", {"heads": ["Pooler"]}, ValueError, "no head 'Pooler'; there are Model, PreTraining"),
+        (
+            "Model",
+            {"text": __file__},
+            ValueError,
+            "has no tokenizer to read .*test_check.py with: leave out --text",
+        ),
+        (
+            "Model",
+            {"dtypes": ["int8"]},
+            ValueError,
+            "no dtype 'int8'; there are float64, float32, bfloat16, float16",
+        ),
+        (
+            "Model",
+            {"backends": ["flash"]},
+            ValueError,
+            "no backend 'flash'; there are eager, sdpa, unpad",
+        ),
+        (
+            "Model",
+            {"heads": ["Pooler"]},
+            ValueError,
+            "no head 'Pooler'; there are Model, PreTraining",
+        ),
         ("Model", {"tolerances": {"float": 1.0}}, ValueError, "no dtype 'float'; there are"),
         ("Model", {"heads": []}, ValueError, "no head is named"),
     ],
 )
 def test_what_cannot_be_checked_says_why(
-    checkpoints: dict[str, Path], make: str, options: dict[str, Any], error: type[Exception], message: str
+    checkpoints: dict[str, Path],
+    make: str,
+    options: dict[str, Any],
+    error: type[Exception],
+    message: str,
 ) -> None:
     """Kills: an error from deep inside that does not name the option, a check of nothing that passes."""
     with pytest.raises(error, match=message):
         parity.check(Source(checkpoints.get(make, checkpoints["Model"] / make)), **options)
 
 
-def test_files_that_transformers_cannot_load_are_no_difference(checkpoints: dict[str, Path], tmp_path: Path) -> None:
+def test_files_that_transformers_cannot_load_are_no_difference(
+    checkpoints: dict[str, Path], tmp_path: Path
+) -> None:
     """Kills: a reference with weights drawn at random, reported as a difference of ours."""
     theirs = transformers.AlbertModel.from_pretrained(checkpoints["Model"])
     theirs.config.save_pretrained(tmp_path)
-    torch.save({f"module.{key}": value for key, value in theirs.state_dict().items()}, tmp_path / "pytorch_model.bin")
+    torch.save(
+        {f"module.{key}": value for key, value in theirs.state_dict().items()},
+        tmp_path / "pytorch_model.bin",
+    )
     with pytest.raises(ValueError, match=r"transformers .* `albert-torch convert`"):
         parity.check(Source(tmp_path), **FAST)
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
@@ -286,7 +352,11 @@ def test_the_report_in_its_three_forms(checkpoints: dict[str, Path]) -> None:
     table = report.table(found)
     assert max(map(len, table.splitlines()[1:])) <= 100
     assert re.search(r"^EQUAL: [\d,]+ measurements within tolerance", table.splitlines()[-1])
-    assert re.search(r"^bfloat16, hidden states against float64: here \S+e-0\d, transformers \S+e-0\d$", table, re.M)
+    assert re.search(
+        r"^bfloat16, hidden states against float64: here \S+e-0\d, transformers \S+e-0\d$",
+        table,
+        re.M,
+    )
     content = json.loads(report.to_json(found, "the command"))
     assert content["equal"] is True
     assert content["environment"]["transformers"] == transformers.__version__
@@ -312,7 +382,9 @@ def test_the_report_in_its_three_forms(checkpoints: dict[str, Path]) -> None:
 def test_a_trained_model_without_pooler_is_equal(assets: Path) -> None:
     """Kills: tolerances that only hold for random weights, a pooler compared that both sides drew at random."""
     found = parity.check(
-        Source(assets / "assets" / "plbert"), backends=["sdpa", "unpad"], dtypes=["float64", "float32"]
+        Source(assets / "assets" / "plbert"),
+        backends=["sdpa", "unpad"],
+        dtypes=["float64", "float32"],
     )
     assert found.equal, report.table(found)
     assert found.notes[0] == "pooled: left out, the checkpoint has no pooler"

@@ -38,7 +38,12 @@ SPECIAL = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
 @pytest.fixture(scope="module")
 def tokenizer() -> AlbertTokenizer:
     """Letters and some longer pieces."""
-    pieces = [(piece, 0.0) for piece in SPECIAL] + [("▁", -2.0), ("▁the", -1.0), ("an", -1.5), ("▁sentence", -1.0)]
+    pieces = [(piece, 0.0) for piece in SPECIAL] + [
+        ("▁", -2.0),
+        ("▁the", -1.0),
+        ("an", -1.5),
+        ("▁sentence", -1.0),
+    ]
     pieces += [(letter, -3.0) for letter in "abcdefghijklmnopqrstuvwxyz.,0123456789"]
     return AlbertTokenizer(SentencePiece(pieces, 1, frozenset(SPECIAL), b""))
 
@@ -63,7 +68,14 @@ def test_paragraphs_are_joined_and_cut_into_sentences(tmp_path: Path) -> None:
     file = write(tmp_path / "a.txt", "He met Mr.\nBrown. It\nwas late.\n\nA title\n\nThe end.")
     whole = ["He met Mr. Brown.", "It was late.", "A title", "The end."]
     assert list(sentences([file], units="sentences", documents="file")) == [*whole, None]
-    assert list(sentences([file], units="sentences")) == [*whole[:2], None, whole[2], None, whole[3], None]
+    assert list(sentences([file], units="sentences")) == [
+        *whole[:2],
+        None,
+        whole[2],
+        None,
+        whole[3],
+        None,
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,19 +100,30 @@ def test_where_a_sentence_ends(text: str) -> None:
 def test_a_long_paragraph_is_looked_at_a_few_times_only() -> None:
     """Kills: a search that begins anew at each stop of a run, or looks back to the last cut: minutes, not seconds."""
     n = 2**16
-    texts = {"." * n: 1, "a. " * n: 1, "word. " * n: 1, "Why?! " * n: n, "a. " * n + "No. 5": 2, "." + " " * n + "(": 1}
+    texts = {
+        "." * n: 1,
+        "a. " * n: 1,
+        "word. " * n: 1,
+        "Why?! " * n: n,
+        "a. " * n + "No. 5": 2,
+        "." + " " * n + "(": 1,
+    }
     texts |= {"x" * n + ". The end": 2, ". " * n + "(" * n: 1, '."' * n: 1}
     code = (
         "import json, sys; from albert_torch.pretraining.corpus import split;"
         "print(json.dumps([list(split(text)) for text in json.load(sys.stdin)]))"
     )
     given = json.dumps(list(texts))
-    found = subprocess.run([sys.executable, "-c", code], input=given, capture_output=True, text=True, timeout=60)
+    found = subprocess.run(
+        [sys.executable, "-c", code], input=given, capture_output=True, text=True, timeout=60
+    )
     for (text, count), cut in zip(texts.items(), json.loads(found.stdout), strict=True):
         assert (len(cut), " ".join(cut)) == (count, text), text[:9]
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "gb18030", "cp1252"])
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "gb18030", "cp1252"]
+)
 @pytest.mark.parametrize("block", [1, 2, 3, 7, 2**20])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_blocks_and_encodings_cannot_be_seen(
@@ -110,7 +133,10 @@ def test_blocks_and_encodings_cannot_be_seen(
     monkeypatch.setattr(corpus, "BLOCK", block)
     text, expected = TEXT, SENTENCES
     if encoding == "cp1252":
-        text, expected = text.replace("日本", "old"), [s and s.replace("日本", "old") for s in expected]
+        text, expected = (
+            text.replace("日本", "old"),
+            [s and s.replace("日本", "old") for s in expected],
+        )
     mark = "\ufeff" if encoding in ("utf-8", "utf-16-le") else ""
     file = write(tmp_path / "a.txt", mark + text.replace("\n", end), encoding)
     assert list(sentences([file], encoding=encoding.removesuffix("-sig"))) == expected
@@ -161,7 +187,9 @@ def test_a_small_zstandard_file_of_much_text_is_never_held(tmp_path: Path) -> No
     assert peak < 2**25
 
 
-def test_zstandard_is_named_where_it_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_zstandard_is_named_where_it_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kills: a bare ModuleNotFoundError."""
     monkeypatch.setitem(sys.modules, "zstandard", None)
     with pytest.raises(ImportError, match="pip install zstandard"):
@@ -228,7 +256,9 @@ def test_a_long_line_is_copied_a_few_times_only(monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.parametrize("before", [0, 1, 20, 21, 22])
-def test_another_encoding_is_named_with_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int) -> None:
+def test_another_encoding_is_named_with_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: int
+) -> None:
     """Kills: a bare UnicodeDecodeError, an offset within a block, an offset that forgets what was held over."""
     monkeypatch.setattr(corpus, "BLOCK", 7)
     data = "é".encode() * (before // 2) + b"x" * (before % 2) + b"\xe9 later"
@@ -250,7 +280,10 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     write(tmp_path / "b.txt", "text", "utf-16-be")
     with pytest.raises(ValueError, match=r"b\.txt is no utf-8 text: it holds zero bytes"):
         list(sentences([tmp_path]))
-    with pytest.raises(ValueError, match=r"b\.txt is not utf-16: UTF-16 stream does not start with BOM; set encoding"):
+    with pytest.raises(
+        ValueError,
+        match=r"b\.txt is not utf-16: UTF-16 stream does not start with BOM; set encoding",
+    ):
         list(sentences([tmp_path], encoding="utf-16"))
 
 
@@ -259,7 +292,10 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     [
         ('{"text": "a"}\n{"text"', r"a\.jsonl, line 2 is not JSON"),
         ('{"text": "a"}\n' + "[" * 200_000, r"a\.jsonl, line 2 is not JSON: maximum recursion"),
-        ('{"body": "a", "n": 1}', r"a\.jsonl, line 1 has the columns body, n, not 'text'; set column"),
+        (
+            '{"body": "a", "n": 1}',
+            r"a\.jsonl, line 1 has the columns body, n, not 'text'; set column",
+        ),
         ("\n[1]", r"a\.jsonl, line 2 has a list, not 'text'"),
         ('{"text": ["a"]}', r"a\.jsonl, line 1: text is a list, not text"),
     ],
@@ -284,7 +320,9 @@ def test_what_holds_no_text(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     with pytest.raises(ValueError, match="d holds no files"):
         list(sentences([tmp_path / "d"]))
     for missing in ("nowhere", "data/missing.txt", "/a/b/c", "some/corpus.jsonl.gz"):
-        with pytest.raises(FileNotFoundError, match=f"no file or directory {missing}, and it does not look like"):
+        with pytest.raises(
+            FileNotFoundError, match=f"no file or directory {missing}, and it does not look like"
+        ):
             list(sentences([missing]))
 
 
@@ -293,7 +331,10 @@ def test_what_holds_no_text(tmp_path: Path, caplog: pytest.LogCaptureFixture) ->
     [
         ({"documents": "line"}, "documents='line' must be 'blank' or 'file'"),
         ({"units": "words"}, "units='words' must be 'lines' or 'sentences'"),
-        *(({"encoding": name}, f"encoding='{name}' is no text encoding; utf-8") for name in ("utf-9", "hex", "rot13")),
+        *(
+            ({"encoding": name}, f"encoding='{name}' is no text encoding; utf-8")
+            for name in ("utf-9", "hex", "rot13")
+        ),
     ],
 )
 def test_unknown_options(tmp_path: Path, options: dict[str, str], match: str) -> None:
@@ -327,17 +368,27 @@ def test_a_hub_data_set_is_streamed_at_the_commit_that_describes_it(
     hub: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kills: a corpus that changes under a run, a configuration or revision that is not passed on."""
-    assert list(sentences(["org/name:config"], column="body")) == ["one", "two", None, "three", None]
+    assert list(sentences(["org/name:config"], column="body")) == [
+        "one",
+        "two",
+        None,
+        "three",
+        None,
+    ]
     read = {"split": "train", "streaming": True}
     assert hub == [("org/name", None), (("org/name", "config"), {**read, "revision": "commit 1"})]
-    assert describe(["org/name:config"])["sources"] == [{"name": "org/name:config", "revision": "commit 1"}]
+    assert describe(["org/name:config"])["sources"] == [
+        {"name": "org/name:config", "revision": "commit 1"}
+    ]
     assert describe(["org/name@v1.0"])["sources"] == [{"name": "org/name", "revision": "commit 3"}]
     list(sentences(["org/name@v1.0"], column="body"))
     assert hub[2:] == [("org/name", "v1.0"), (("org/name", None), {**read, "revision": "commit 3"})]
     with pytest.raises(ValueError, match=r"org/name, row 1 has the columns body, not 'text'"):
         list(sentences(["org/name"]))
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ImportError, match="the Hub's org/name needs datasets: pip install 'albert-torch"):
+    with pytest.raises(
+        ImportError, match="the Hub's org/name needs datasets: pip install 'albert-torch"
+    ):
         list(sentences(["org/name"]))
 
 
@@ -346,14 +397,21 @@ def test_a_pinned_data_set_needs_no_network_and_is_the_same_later(
 ) -> None:
     """Kills: a run that nothing can resume once the data set has a new commit."""
     commit, later = "0123456789" * 4, "f" * 40
-    made = prepare(tmp_path / "c", [f"org/name:x@{commit}"], tokenizer, progress=False, column="body")
+    made = prepare(
+        tmp_path / "c", [f"org/name:x@{commit}"], tokenizer, progress=False, column="body"
+    )
     assert [entry for entry in hub if isinstance(entry[0], str)] == []
     monkeypatch.setattr(
-        "huggingface_hub.HfApi.dataset_info", lambda self, name, revision: types.SimpleNamespace(sha=later)
+        "huggingface_hub.HfApi.dataset_info",
+        lambda self, name, revision: types.SimpleNamespace(sha=later),
     )
-    with pytest.raises(ValueError, match=f"to go on with the old rows, name org/name:x@{commit}. Undo that"):
+    with pytest.raises(
+        ValueError, match=f"to go on with the old rows, name org/name:x@{commit}. Undo that"
+    ):
         prepare(tmp_path / "c", ["org/name:x"], tokenizer, progress=False, column="body")
-    again = prepare(tmp_path / "c", [f"org/name:x@{commit}"], tokenizer, progress=False, column="body")
+    again = prepare(
+        tmp_path / "c", [f"org/name:x@{commit}"], tokenizer, progress=False, column="body"
+    )
     assert again.description == made.description
     monkeypatch.undo()
     hub_module.commit.cache_clear()
@@ -361,9 +419,14 @@ def test_a_pinned_data_set_needs_no_network_and_is_the_same_later(
 
 def test_a_description_follows_content_and_not_place(tmp_path: Path) -> None:
     """Kills: a resume on an edited corpus, a corpus that may not move."""
-    one, two = write(tmp_path / "1" / "a" / "x.txt", "some"), write(tmp_path / "2" / "a" / "x.txt", "some")
+    one, two = (
+        write(tmp_path / "1" / "a" / "x.txt", "some"),
+        write(tmp_path / "2" / "a" / "x.txt", "some"),
+    )
     assert (
-        describe([tmp_path / "1"]) == describe([tmp_path / "2"]) == json.loads(json.dumps(describe([tmp_path / "1"])))
+        describe([tmp_path / "1"])
+        == describe([tmp_path / "2"])
+        == json.loads(json.dumps(describe([tmp_path / "1"])))
     )
     assert describe([one], units="sentences") != describe([one])
     two.write_text("same")
@@ -373,14 +436,18 @@ def test_a_description_follows_content_and_not_place(tmp_path: Path) -> None:
 # ---- shards
 
 
-def test_hashing_is_shown_when_it_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hashing_is_shown_when_it_takes_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kills: minutes of silence before the first step, a bar for a moment's work."""
     bars: list[Any] = []
 
     class Bar(corpus.tqdm):  # type: ignore[misc]
         def __init__(self, **options: Any) -> None:
             bars.append(options)
-            super().__init__(**{**options, "disable": options["disable"] is True, "file": io.StringIO()})
+            super().__init__(
+                **{**options, "disable": options["disable"] is True, "file": io.StringIO()}
+            )
 
         def update(self, n: float = 1) -> bool | None:
             bars.append(n)
@@ -409,7 +476,10 @@ def text(tmp_path: Path) -> Path:
     draw = random.Random(0)
     lines = []
     for document in range(12):
-        lines += [f"the sentence {draw.randrange(10**6)} of {document}" for _ in range(draw.randint(1, 30))] + [""]
+        lines += [
+            f"the sentence {draw.randrange(10**6)} of {document}"
+            for _ in range(draw.randint(1, 30))
+        ] + [""]
     lines[3] = "\u0301\u0300"
     return write(tmp_path / "text.txt", "\n".join([*lines, "\u0301", "", "the end"]))
 
@@ -417,7 +487,10 @@ def text(tmp_path: Path) -> Path:
 def naive(file: Path, tokenizer: AlbertTokenizer) -> list[list[list[int]]]:
     """Documents of sentences of ids, as one would write it without a thought of memory."""
     documents = file.read_text(encoding="utf-8").split("\n\n")
-    rows = [[tokenizer.encode(s, add_special_tokens=False) for s in document.split("\n")] for document in documents]
+    rows = [
+        [tokenizer.encode(s, add_special_tokens=False) for s in document.split("\n")]
+        for document in documents
+    ]
     rows = [[row for row in document if row] for document in rows]
     return [document for document in rows if document]
 
@@ -425,7 +498,11 @@ def naive(file: Path, tokenizer: AlbertTokenizer) -> list[list[list[int]]]:
 def restored(corpus: Shards) -> Iterator[list[list[list[int]]]]:
     for i in range(len(corpus)):
         shard = corpus[i]
-        ids, starts, documents = shard.ids.tolist(), shard.sentences.tolist(), shard.documents.tolist()
+        ids, starts, documents = (
+            shard.ids.tolist(),
+            shard.sentences.tolist(),
+            shard.documents.tolist(),
+        )
         rows = [ids[a:b] for a, b in pairwise(starts)]
         assert (starts[-1], documents[-1]) == (len(ids), len(rows))
         yield [rows[a:b] for a, b in pairwise(documents)]
@@ -457,7 +534,9 @@ def test_shards_hold_every_sentence(
     assert all(shard_tokens <= size < shard_tokens + longest for size in sizes[:-1])
     ends = set(accumulate(len(document) for part in parts for document in part))
     cuts = set(accumulate(sum(map(len, part)) for part in parts))
-    assert ends == cuts | set(accumulate(map(len, whole)))  # a shard's end ends a document, and nothing else does
+    assert ends == cuts | set(
+        accumulate(map(len, whole))
+    )  # a shard's end ends a document, and nothing else does
 
 
 def test_a_prepared_corpus_is_used_again_unread(
@@ -466,7 +545,9 @@ def test_a_prepared_corpus_is_used_again_unread(
     """Kills: tokenizing for an hour at every start, training on the cache of another corpus or tokenizer."""
     folder = tmp_path / "c"
     made = prepare(folder, [text], tokenizer, progress=False)
-    monkeypatch.setattr(shards, "sentences", lambda *args, **options: pytest.fail("it was read again"))
+    monkeypatch.setattr(
+        shards, "sentences", lambda *args, **options: pytest.fail("it was read again")
+    )
     assert prepare(folder, [text], tokenizer, progress=False).tokens == made.tokens
     tokenizer.save_pretrained(tmp_path / "t")
     again = AlbertTokenizer.from_pretrained(tmp_path / "t")
@@ -477,11 +558,17 @@ def test_a_prepared_corpus_is_used_again_unread(
     again.backend_tokenizer.enable_truncation(5)
     assert fingerprint(again) == fingerprint(tokenizer)
     cased = AlbertTokenizer.from_pretrained(tmp_path / "t", do_lower_case=False)
-    with pytest.raises(ValueError, match=r"c holds another corpus: tokenizer was '\w+', is '\w+'\. Undo that"):
+    with pytest.raises(
+        ValueError, match=r"c holds another corpus: tokenizer was '\w+', is '\w+'\. Undo that"
+    ):
         prepare(folder, [text], cased, progress=False)
-    with pytest.raises(ValueError, match="units was 'lines', is 'sentences'; shard_tokens was 1048576, is 5"):
+    with pytest.raises(
+        ValueError, match="units was 'lines', is 'sentences'; shard_tokens was 1048576, is 5"
+    ):
         prepare(folder, [text], tokenizer, progress=False, units="sentences", shard_tokens=5)
-    with pytest.raises(ValueError, match="the same files come in another order, or another number of times"):
+    with pytest.raises(
+        ValueError, match="the same files come in another order, or another number of times"
+    ):
         prepare(folder, [text, text], tokenizer, progress=False)
     text.write_text("changed")
     match = r"gone: name text\.txt, bytes \d+, hash \w+; new: name text\.txt, bytes 7, hash \w+"
@@ -508,7 +595,11 @@ def test_a_fingerprint_follows_all_that_decides_ids(tokenizer: AlbertTokenizer, 
 
 @pytest.mark.parametrize("failing", ["shard-00003", "index"])
 def test_a_full_disk_says_what_to_do_and_leaves_nothing(
-    tmp_path: Path, text: Path, tokenizer: AlbertTokenizer, monkeypatch: pytest.MonkeyPatch, failing: str
+    tmp_path: Path,
+    text: Path,
+    tokenizer: AlbertTokenizer,
+    monkeypatch: pytest.MonkeyPatch,
+    failing: str,
 ) -> None:
     """Kills: an error about an old file that there never was, a disk that stays full, a part taken for the whole."""
     folder, kept, kept_text = tmp_path / "c", shards.save_file, Path.write_text
@@ -526,25 +617,39 @@ def test_a_full_disk_says_what_to_do_and_leaves_nothing(
     monkeypatch.setattr(shards, "save_file", fill)
     monkeypatch.setattr(Path, "write_text", fill_text)
     with pytest.raises(
-        OSError, match=r"cannot write \(.*No space left on device\); free space, or give another `cache`"
+        OSError,
+        match=r"cannot write \(.*No space left on device\); free space, or give another `cache`",
     ):
         prepare(folder, [text], tokenizer, shard_tokens=100, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]
-    with pytest.raises(FileNotFoundError, match=r"holds no prepared corpus: there is no index\.json"):
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no prepared corpus: there is no index\.json"
+    ):
         Shards.open(folder)
 
 
-def test_a_half_written_corpus_is_begun_anew(tmp_path: Path, text: Path, tokenizer: AlbertTokenizer) -> None:
+def test_a_half_written_corpus_is_begun_anew(
+    tmp_path: Path, text: Path, tokenizer: AlbertTokenizer
+) -> None:
     """Kills: a killed preparation taken for a finished one, its shards left among the new ones."""
     folder = tmp_path / "c"
-    for name in ("shard-00000.safetensors", "shard-00007.safetensors", ".shard-00008.safetensors.partial"):
+    for name in (
+        "shard-00000.safetensors",
+        "shard-00007.safetensors",
+        ".shard-00008.safetensors.partial",
+    ):
         write(folder / name, "x")
     made = prepare(folder, [text], tokenizer, progress=False)
-    assert sorted(path.name for path in folder.iterdir()) == ["index.json", "shard-00000.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "index.json",
+        "shard-00000.safetensors",
+    ]
     assert list(restored(made)) == [naive(text, tokenizer)]
 
 
-def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, text: Path, tokenizer: AlbertTokenizer) -> None:
+def test_a_folder_of_something_else_is_left_alone(
+    tmp_path: Path, text: Path, tokenizer: AlbertTokenizer
+) -> None:
     """Kills: somebody's files removed, an hour of work before it turns out that it has no place."""
     mine = write(tmp_path / "c" / "mine.txt", "x")
     with pytest.raises(ValueError, match=r"c is no prepared corpus \(.*\); give another `cache`"):
@@ -552,13 +657,20 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, text: Path, to
     assert mine.read_text() == "x"
 
 
-def test_what_killed_preparations_left_is_removed(tmp_path: Path, text: Path, tokenizer: AlbertTokenizer) -> None:
+def test_what_killed_preparations_left_is_removed(
+    tmp_path: Path, text: Path, tokenizer: AlbertTokenizer
+) -> None:
     """Kills: a disk that each killed preparation fills further, the work of a living process or somebody's folder."""
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         pass
     host = platform.node()
     gone = [f".c.{host}.{ended.pid}", f".c.{host}.{os.getpid()}"]
-    kept = [f".c.{host}.{os.getppid()}", f".c.elsewhere.{ended.pid}", f".d.{host}.{ended.pid}", f"{ended.pid}"]
+    kept = [
+        f".c.{host}.{os.getppid()}",
+        f".c.elsewhere.{ended.pid}",
+        f".d.{host}.{ended.pid}",
+        f"{ended.pid}",
+    ]
     for name in [*gone, *kept]:
         write(tmp_path / name / "shard-00009.safetensors", "x")
     prepare(tmp_path / "c", [text], tokenizer, progress=False)
@@ -571,7 +683,7 @@ RACE = """
 import sys, time
 from pathlib import Path
 from albert_torch.pretraining import shards
-from albert_torch.tokenizer import AlbertTokenizer
+from albert_torch.tokenization import AlbertTokenizer
 folder, rival, tokenize = Path(sys.argv[1]), Path(sys.argv[3]), shards._tokenize
 def meet(*args):  # both fill their folders before either publishes
     tokenize(*args)
@@ -586,14 +698,22 @@ print(made.tokens, sum(made[i].ids.numel() for i in range(len(made))))
 """
 
 
-def test_two_processes_prepare_one_folder(tmp_path: Path, text: Path, tokenizer: AlbertTokenizer) -> None:
+def test_two_processes_prepare_one_folder(
+    tmp_path: Path, text: Path, tokenizer: AlbertTokenizer
+) -> None:
     """Kills: shards of one process removed or replaced by the other, an error for the one that comes second."""
     tokenizer.save_pretrained(tmp_path / "t")
-    folder, flags, other = tmp_path / "cache" / "c", [tmp_path / "1", tmp_path / "2"], write(tmp_path / "b", "the end")
+    folder, flags, other = (
+        tmp_path / "cache" / "c",
+        [tmp_path / "1", tmp_path / "2"],
+        write(tmp_path / "b", "the end"),
+    )
 
     def race(mine: Path, theirs: Path, *paths: Path) -> subprocess.Popen[str]:
         arguments = [sys.executable, "-c", RACE, folder, mine, theirs, tmp_path / "t", *paths]
-        return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     first, second = race(*flags, text), race(*flags[::-1], text)
     found = [process.communicate(timeout=100) for process in (first, second)]
@@ -606,8 +726,14 @@ def test_two_processes_prepare_one_folder(tmp_path: Path, text: Path, tokenizer:
     shutil.rmtree(folder)
     for flag in flags:
         flag.unlink()
-    found = [process.communicate(timeout=100) for process in (race(*flags, text), race(*flags[::-1], other))]
-    assert sorted(bool(out) for out, _ in found) == [False, True]  # and of another corpus, the second one says so
+    found = [
+        process.communicate(timeout=100)
+        for process in (race(*flags, text), race(*flags[::-1], other))
+    ]
+    assert sorted(bool(out) for out, _ in found) == [
+        False,
+        True,
+    ]  # and of another corpus, the second one says so
     assert sum("holds another corpus: gone: " in error for _, error in found) == 1, found
     assert [path.name for path in folder.parent.iterdir()] == ["c"]
 
@@ -634,7 +760,11 @@ def lose_shard(folder: Path) -> None:
     ],
 )
 def test_a_damaged_corpus_is_named(
-    tmp_path: Path, text: Path, tokenizer: AlbertTokenizer, damage: Callable[[Path], None], match: str
+    tmp_path: Path,
+    text: Path,
+    tokenizer: AlbertTokenizer,
+    damage: Callable[[Path], None],
+    match: str,
 ) -> None:
     """Kills: an error in the middle of training."""
     prepare(tmp_path / "c", [text], tokenizer, shard_tokens=100, progress=False)
@@ -679,5 +809,7 @@ def test_real_texts(assets: Path) -> None:
         list(sentences([speeches]))
     found = list(sentences([speeches], encoding="latin-1", units="sentences", documents="file"))
     assert found.count(None) == len(list(speeches.iterdir()))
-    text = " ".join(" ".join(path.read_text(encoding="latin-1") for path in sorted(speeches.iterdir())).split())
+    text = " ".join(
+        " ".join(path.read_text(encoding="latin-1") for path in sorted(speeches.iterdir())).split()
+    )
     assert " ".join(" ".join(filter(None, found)).split()) == text

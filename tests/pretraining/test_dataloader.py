@@ -22,15 +22,26 @@ from albert_torch.pretraining.dataloader import feed
 from albert_torch.pretraining.examples import START, Examples, Position
 from albert_torch.pretraining.shards import Shards, prepare
 
-pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:This DataLoader will create"
+)  # more workers than cores
 
 
 def corpus(folder: Path) -> Shards:
     """Seven shards of random words."""
     draw = random.Random(0)
-    lines = [" ".join(draw.choices(VOCABULARY[5:200], k=draw.randint(1, 12))) * (i % 6 > 0) for i in range(1_200)]
+    lines = [
+        " ".join(draw.choices(VOCABULARY[5:200], k=draw.randint(1, 12))) * (i % 6 > 0)
+        for i in range(1_200)
+    ]
     (folder / "text.txt").write_text("\n".join(lines))
-    return prepare(folder / "cache", [folder / "text.txt"], tokenizer(folder), shard_tokens=1_000, progress=False)
+    return prepare(
+        folder / "cache",
+        [folder / "text.txt"],
+        tokenizer(folder),
+        shard_tokens=1_000,
+        progress=False,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +67,9 @@ def batches(examples: Examples) -> list[Any]:
 def test_batches_follow_the_plan(examples: Examples, batches: list[Any]) -> None:
     """Kills: a batch cut at the end of a group, a position of the batch before or after."""
     stream = list(islice(examples.plan(), 320))
-    assert [row for rows, _ in batches for row in rows] == [examples.row(plan) for plan, _ in stream]
+    assert [row for rows, _ in batches for row in rows] == [
+        examples.row(plan) for plan, _ in stream
+    ]
     assert [position for _, position in batches] == [position for _, position in stream[7::8]]
 
 
@@ -67,7 +80,9 @@ def test_workers_change_nothing(examples: Examples, batches: list[Any], workers:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_two_processes_share_the_rows_of_one(examples: Examples, batches: list[Any], workers: int) -> None:
+def test_two_processes_share_the_rows_of_one(
+    examples: Examples, batches: list[Any], workers: int
+) -> None:
     """Kills: the same rows on both processes, rows that no process has, batches that are not those of one process."""
     halves = [take(examples, 20, rank=rank, world=2, workers=workers) for rank in range(2)]
     for (even, position), (odd, same), (whole, expected) in zip(*halves, batches, strict=False):
@@ -100,7 +115,9 @@ def test_the_global_generator_is_left_alone(examples: Examples) -> None:
 
 def test_every_process_needs_a_row(examples: Examples) -> None:
     """Kills: an empty batch on the last of many processes."""
-    with pytest.raises(ValueError, match="batch_size=8 leaves processes without rows: use at least 9"):
+    with pytest.raises(
+        ValueError, match="batch_size=8 leaves processes without rows: use at least 9"
+    ):
         take(examples, 1, world=9)
 
 
@@ -141,7 +158,9 @@ def test_workers_do_not_outlive_a_killed_process(tmp_path: Path) -> None:
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        workers = [int(pid) for pid in process.stdout.readline().split()]  # to the end, it would wait for workers
+        workers = [
+            int(pid) for pid in process.stdout.readline().split()
+        ]  # to the end, it would wait for workers
     assert len(workers) == 2
     deadline = time.monotonic() + 20
     while any(map(alive, workers)) and time.monotonic() < deadline:

@@ -24,14 +24,21 @@ def known(tmp_path_factory: pytest.TempPathFactory) -> AlbertTokenizer:
     return tokenizer(tmp_path_factory.mktemp("vocabulary"))
 
 
-def corpus(shards: int, tokens: int, sentences: tuple[int, int] = (1, 12), length: tuple[int, int] = (1, 20)) -> Stack:
+def corpus(
+    shards: int,
+    tokens: int,
+    sentences: tuple[int, int] = (1, 12),
+    length: tuple[int, int] = (1, 20),
+) -> Stack:
     return Stack(shard(documents(tokens, sentences, length, i), i) for i in range(shards))
 
 
 def epoch(examples: Examples, number: int = 0) -> list[Plan]:
     """All plans of an epoch."""
     found = []
-    for plan, position in islice(examples.plan(Position(number)), 300_000):  # no epoch here has more
+    for plan, position in islice(
+        examples.plan(Position(number)), 300_000
+    ):  # no epoch here has more
         if position.epoch > number:
             break
         found.append(plan)
@@ -62,7 +69,9 @@ def plans(shards: Stack, known: AlbertTokenizer) -> list[Plan]:
     return found
 
 
-def test_segments_are_of_one_document_and_no_sentence_serves_twice(shards: Stack, plans: list[Plan]) -> None:
+def test_segments_are_of_one_document_and_no_sentence_serves_twice(
+    shards: Stack, plans: list[Plan]
+) -> None:
     """Kills: pairs over a document's end, a sentence in two rows, a row that is too long, an empty segment."""
     used: dict[int, list[tuple[int, int]]] = {}
     for plan in plans:
@@ -77,7 +86,9 @@ def test_segments_are_of_one_document_and_no_sentence_serves_twice(shards: Stack
         assert all(bisect_right(sentences, stop - 1) <= bisect_right(sentences, start)
                    for (_, stop), (start, _) in pairwise(found))  # fmt: skip
         assert all(stop <= start for (_, stop), (start, _) in pairwise(found))
-        assert all(bisect_right(ends, start) == bisect_right(ends, stop - 1) for start, stop in found)
+        assert all(
+            bisect_right(ends, start) == bisect_right(ends, stop - 1) for start, stop in found
+        )
 
 
 def test_half_of_the_pairs_are_swapped(plans: list[Plan]) -> None:
@@ -163,7 +174,9 @@ def test_a_lone_sentence_can_get_a_second_segment_from_elsewhere(known: AlbertTo
     """Kills: a second segment of the same document, label 0, a piece that runs over its document's end."""
     lengths = [[6], [3, 4], [9], [2] * 40]
     shards, bounds = Stack([shard(lengths), shard([[8]])]), [0, 6, 13, 22, 102]
-    examples = Examples(shards, known, max_length=24, short_seq_prob=0, random_next_sentence=True, seed=0)
+    examples = Examples(
+        shards, known, max_length=24, short_seq_prob=0, random_next_sentence=True, seed=0
+    )
     elsewhere = Counter[tuple[int, int]]()
     for number in range(200):
         plans = [plan for plan in epoch(examples, number) if plan.shard == 0]
@@ -178,7 +191,9 @@ def test_a_lone_sentence_can_get_a_second_segment_from_elsewhere(known: AlbertTo
                 elsewhere[a, b] += 1
     assert elsewhere.keys() == {(a, b) for a in (1, 3) for b in range(1, 5) if b != a}
     assert all(within(count, 200, 1 / 3) for count in elsewhere.values())
-    assert examples.skipped == 400  # the other shard has no other document; `epoch` looks one epoch ahead
+    assert (
+        examples.skipped == 400
+    )  # the other shard has no other document; `epoch` looks one epoch ahead
 
 
 def test_long_sentences_are_parted(known: AlbertTokenizer) -> None:
@@ -192,7 +207,8 @@ def test_a_corpus_without_any_example_is_refused(known: AlbertTokenizer) -> None
     """Kills: a loop without end."""
     examples = Examples(corpus(2, 300, sentences=(1, 1)), known, seed=0)
     with pytest.raises(
-        ValueError, match=r"no example in \d+ documents .* two sentences or more; .* random_next_sentence"
+        ValueError,
+        match=r"no example in \d+ documents .* two sentences or more; .* random_next_sentence",
     ):
         next(examples.plan())
 
@@ -206,13 +222,19 @@ def test_each_epoch_is_another_one(known: AlbertTokenizer) -> None:
     pairs = [{plan[3:] for plan in plans} for plans in (first, second)]
     assert len(pairs[0] & pairs[1]) < len(pairs[0]) / 2
     alone = Examples(shards, known, max_length=64, group=1, seed=0)
-    orders = {tuple(dict.fromkeys(plan.shard for plan in epoch(alone, number))) for number in range(3)}
+    orders = {
+        tuple(dict.fromkeys(plan.shard for plan in epoch(alone, number))) for number in range(3)
+    }
     assert len(orders) == 3
     plan = first[0]
     masks = [examples.row(plan._replace(epoch=number)) for number in range(2)]
     assert masks[0]["labels"] != masks[1]["labels"]
-    places = {shard: [i for i, plan in enumerate(first) if plan.shard == shard] for shard in range(5)}
-    together = sorted((min(where), max(where)) for where in places.values())  # two by two, each pair mixed
+    places = {
+        shard: [i for i, plan in enumerate(first) if plan.shard == shard] for shard in range(5)
+    }
+    together = sorted(
+        (min(where), max(where)) for where in places.values()
+    )  # two by two, each pair mixed
     assert together[1][0] < together[0][1] < together[2][0]
     assert together[3][0] < together[2][1] < together[4][0]
 
@@ -243,7 +265,10 @@ def test_the_stream_continues_anywhere(known: AlbertTokenizer) -> None:
     groups = [i for i, (a, b) in enumerate(pairwise(stream)) if a[1][:2] != b[1][:2]]
     epochs = [i for i, (a, b) in enumerate(pairwise(stream)) if a[1].epoch != b[1].epoch]
     assert len(groups) > len(epochs) > 1
-    for i in {*random.Random(0).sample(range(260), 20), *(i for i in [*groups, *epochs] if i < 260)}:
+    for i in {
+        *random.Random(0).sample(range(260), 20),
+        *(i for i in [*groups, *epochs] if i < 260),
+    }:
         position = Position(*json.loads(json.dumps(stream[i][1])))
         assert list(islice(examples.plan(position), 40)) == stream[i + 1 : i + 41]
 

@@ -7,7 +7,16 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from helpers.small_shards import FIRST, VOCABULARY, WORDS, Stack, documents, shard, tokenizer, within
+from helpers.small_shards import (
+    FIRST,
+    VOCABULARY,
+    WORDS,
+    Stack,
+    documents,
+    shard,
+    tokenizer,
+    within,
+)
 from tokenizers import Tokenizer, models
 
 from albert_torch import AlbertTokenizer
@@ -57,7 +66,9 @@ def words(ids: list[int]) -> list[list[int]]:
     return found
 
 
-def inspect(seen: Seen, number: int, row: dict[str, list[int]], ids: list[int], ngrams: list[NGram]) -> None:
+def inspect(
+    seen: Seen, number: int, row: dict[str, list[int]], ids: list[int], ngrams: list[NGram]
+) -> None:
     hidden = {i for i, label in enumerate(row["labels"]) if label != -100}
     whole = words(ids)
     budget = max(1, round(0.15 * len(ids)))
@@ -70,7 +81,10 @@ def inspect(seen: Seen, number: int, row: dict[str, list[int]], ids: list[int], 
             seen.wasteful.append(number)
     if any(ids[i] < FIRST or row["input_ids"][i] in (0, 1, CLS, SEP) for i in hidden):
         seen.special.append(number)
-    if [x if label == -100 else label for x, label in zip(row["input_ids"], row["labels"], strict=True)] != ids:
+    if [
+        x if label == -100 else label
+        for x, label in zip(row["input_ids"], row["labels"], strict=True)
+    ] != ids:
         seen.changed.append(number)
     for i in hidden:
         now = row["input_ids"][i]
@@ -81,15 +95,25 @@ def inspect(seen: Seen, number: int, row: dict[str, list[int]], ids: list[int], 
         seen.drawn[drawn] += 1
         first = at[start]
         covered = [i for word in whole[first : first + kept] for i in word]
-        if covered != list(range(start, stop)) or not all(free[first : first + kept]) or not 0 < kept <= drawn:
+        if (
+            covered != list(range(start, stop))
+            or not all(free[first : first + kept])
+            or not 0 < kept <= drawn
+        ):
             seen.torn.append(number)
         if kept < drawn and left >= drawn * longest:  # only a row without room for it is an excuse
-            runs = [whole[i : i + drawn] for i in range(len(whole) - drawn + 1) if all(free[i : i + drawn])]
+            runs = [
+                whole[i : i + drawn]
+                for i in range(len(whole) - drawn + 1)
+                if all(free[i : i + drawn])
+            ]
             if any(run[-1][-1] - run[0][0] + 1 == sum(map(len, run)) for run in runs):
                 seen.shortened.append(number)
         free[first : first + kept] = [False] * kept
         left -= stop - start
-    if hidden != {i for word, unhidden in zip(whole, free, strict=True) if not unhidden for i in word}:
+    if hidden != {
+        i for word, unhidden in zip(whole, free, strict=True) if not unhidden for i in word
+    }:
         seen.torn.append(number)
 
 
@@ -97,7 +121,9 @@ def inspect(seen: Seen, number: int, row: dict[str, list[int]], ids: list[int], 
 def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """Rows of 5 to 40 tokens, special tokens in the text among them, whose n-grams and masks were looked at."""
     known = tokenizer(tmp_path_factory.mktemp("vocabulary"))
-    shards = Stack(shard(documents(400_000, (2, 30), (1, 30), i), i, special=0.01) for i in range(2))
+    shards = Stack(
+        shard(documents(400_000, (2, 30), (1, 30), i), i, special=0.01) for i in range(2)
+    )
     examples = Examples(shards, known, max_length=40, seed=3)
     examples.masking = masking = Recorded(known)
     found = Seen()
@@ -131,7 +157,10 @@ def test_whole_words_are_hidden_and_no_special_token(seen: Seen) -> None:
 
 def test_eight_of_ten_are_masked_one_changed_one_kept(seen: Seen) -> None:
     """Kills: 80/10/10 by row or by n-gram, 80/20/0, a changed piece drawn from the special ones too."""
-    total, same = seen.became.total(), 1 / (len(VOCABULARY) - FIRST)  # a random piece may be the one that was there
+    total, same = (
+        seen.became.total(),
+        1 / (len(VOCABULARY) - FIRST),
+    )  # a random piece may be the one that was there
     assert within(seen.became["mask"], total, 0.8)
     assert within(seen.became["other"], total, 0.1 * (1 - same))
     assert within(seen.became["same"], total, 0.1 + 0.1 * same)
@@ -139,7 +168,11 @@ def test_eight_of_ten_are_masked_one_changed_one_kept(seen: Seen) -> None:
 
 def test_eighty_ten_ten_is_drawn_for_each_token(tmp_path: Path) -> None:
     """Kills: one draw for a whole n-gram."""
-    masking, draw, pairs = Masking(tokenizer(tmp_path), masked_lm_prob=0.5), random.Random(0), Counter[int]()
+    masking, draw, pairs = (
+        Masking(tokenizer(tmp_path), masked_lm_prob=0.5),
+        random.Random(0),
+        Counter[int](),
+    )
     for _ in range(20_000):
         hidden, labels = masking([CLS, FIRST, FIRST + WORDS, SEP], draw)  # one word of two pieces
         assert labels == [-100, FIRST, FIRST + WORDS, -100]
@@ -152,7 +185,10 @@ def test_eighty_ten_ten_is_drawn_for_each_token(tmp_path: Path) -> None:
 def test_every_place_is_as_likely(tmp_path: Path, n: int) -> None:
     """Kills: the ends of a row hidden more or less often, a place drawn first and its n-gram cut there."""
     masking, draw = Masking(tokenizer(tmp_path), masked_lm_prob=n / 24), random.Random(n)
-    row, found = [CLS, *range(FIRST, FIRST + 14), SEP, *range(FIRST, FIRST + 7), SEP], Counter[int]()
+    row, found = (
+        [CLS, *range(FIRST, FIRST + 14), SEP, *range(FIRST, FIRST + 7), SEP],
+        Counter[int](),
+    )
     while found.total() < 10_000:
         first = masking.choose(row, draw)[0]
         if first.drawn == n:
@@ -168,15 +204,27 @@ def test_rows_with_little_to_hide(tmp_path: Path) -> None:
     known, draw = tokenizer(tmp_path), random.Random(0)
     word, part = FIRST, FIRST + WORDS
     for share in (0.01, 0.15):
-        assert sum(x != -100 for x in Masking(known, share)([CLS, word, SEP, word, SEP], draw)[1]) == 1
+        assert (
+            sum(x != -100 for x in Masking(known, share)([CLS, word, SEP, word, SEP], draw)[1]) == 1
+        )
     assert Masking(known)([CLS, word, part, part, SEP, word, part, SEP], draw)[1] == [-100] * 8
-    assert Masking(known, 1.0)([CLS, word, part, SEP, part, SEP], draw)[1] == [-100, word, part, -100, part, -100]
+    assert Masking(known, 1.0)([CLS, word, part, SEP, part, SEP], draw)[1] == [
+        -100,
+        word,
+        part,
+        -100,
+        part,
+        -100,
+    ]
     assert Masking(known)([CLS, 1, SEP, 4, SEP], draw) == ([CLS, 1, SEP, 4, SEP], [-100] * 5)
 
 
 def test_one_word_at_a_time(tmp_path: Path) -> None:
     """Kills: max_ngram_size that is off by one or not looked at."""
-    masking, row = Masking(tokenizer(tmp_path), 0.5, max_ngram_size=1), [CLS, *range(FIRST, FIRST + 60), SEP]
+    masking, row = (
+        Masking(tokenizer(tmp_path), 0.5, max_ngram_size=1),
+        [CLS, *range(FIRST, FIRST + 60), SEP],
+    )
     assert {ngram.drawn for ngram in masking.choose(row, random.Random(0))} == {1}
     masking = Masking(tokenizer(tmp_path), 0.5, max_ngram_size=5)
     assert max(n.drawn for i in range(50) for n in masking.choose(row, random.Random(i))) == 5
@@ -186,7 +234,9 @@ def test_impossible_values(tmp_path: Path) -> None:
     """Kills: a share in percent, a length of zero."""
     known = tokenizer(tmp_path)
     for value in (0.0, 15):
-        with pytest.raises(ValueError, match=f"masked_lm_prob={value} must be above 0, and at most 1"):
+        with pytest.raises(
+            ValueError, match=f"masked_lm_prob={value} must be above 0, and at most 1"
+        ):
             Masking(known, value)
     with pytest.raises(ValueError, match="max_ngram_size=0 must be at least 1"):
         Masking(known, max_ngram_size=0)

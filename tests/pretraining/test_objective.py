@@ -39,7 +39,9 @@ def test_means_and_every_gradient_are_those_of_transformers(
     assert worst(mean(sums), want.loss) < 1e-10
     want.loss.backward()
     mean(sums).backward()
-    for (key, mine), (_, other) in zip(objective.model.named_parameters(), theirs.named_parameters(), strict=True):
+    for (key, mine), (_, other) in zip(
+        objective.model.named_parameters(), theirs.named_parameters(), strict=True
+    ):
         assert worst(mine.grad, other.grad) < 1e-10 * max(1.0, float(other.grad.abs().max())), key
 
 
@@ -63,12 +65,18 @@ def test_each_sum_is_what_it_says(unpad: bool) -> None:
     assert (sums.masked.item(), sums.rows.item(), sums.mlm_correct.item()) == (masked, 5, correct)
     assert sums.sop_correct.item() == int((logits.sop_logits.argmax(-1) == order).sum())
     # Labels that are the model's own best guesses are all right, and those beside them all wrong.
-    right = {**batch, "labels": best.where(labels != -100, -100), "sentence_order_label": logits.sop_logits.argmax(-1)}
+    right = {
+        **batch,
+        "labels": best.where(labels != -100, -100),
+        "sentence_order_label": logits.sop_logits.argmax(-1),
+    }
     sums = objective(**right)
     assert (sums.mlm_correct, sums.sop_correct) == (masked, 5)
     vocab = SHARED["vocab_size"]
     wrong = ((best + 1) % vocab).where(labels != -100, -100)
-    sums = objective(**{**right, "labels": wrong, "sentence_order_label": 1 - right["sentence_order_label"]})
+    sums = objective(
+        **{**right, "labels": wrong, "sentence_order_label": 1 - right["sentence_order_label"]}
+    )
     assert (sums.mlm_correct, sums.sop_correct) == (0, 0)
 
 
@@ -81,12 +89,16 @@ def test_parts_add_up_to_the_whole(unpad: bool) -> None:
     mean(whole).backward()
     want = [p.grad for p in objective.parameters()]
     objective.zero_grad()
-    parts = [objective(**{name: x[rows] for name, x in batch.items()}) for rows in ([0, 3], [2], [1])]
+    parts = [
+        objective(**{name: x[rows] for name, x in batch.items()}) for rows in ([0, 3], [2], [1])
+    ]
     assert parts[1].masked == 0
     assert parts[1].mlm_loss == 0
     for part in parts:
         (part.mlm_loss / whole.masked + part.sop_loss / whole.rows).backward()
-    for got, expected in zip((sum(column) for column in zip(*parts, strict=True)), whole, strict=True):
+    for got, expected in zip(
+        (sum(column) for column in zip(*parts, strict=True)), whole, strict=True
+    ):
         assert worst(torch.as_tensor(got), expected) < 1e-10
     for p, expected in zip(objective.parameters(), want, strict=True):
         assert worst(p.grad, expected) < 1e-10
@@ -108,14 +120,18 @@ def test_bfloat16_products_keep_float32_sums(unpad: bool) -> None:
     objective.float()
     exact = objective(**batch)
     seen = []
-    objective.model.predictions.decoder.register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    objective.model.predictions.decoder.register_forward_hook(
+        lambda *args: seen.append(args[2].dtype)
+    )
     with torch.autocast("cpu", torch.bfloat16):
         sums = objective(**batch)
     assert seen == [torch.bfloat16]
     assert (sums.mlm_loss.dtype, sums.sop_loss.dtype) == (torch.float32, torch.float32)
     assert mean(sums).item() == pytest.approx(mean(exact).item(), rel=0.05)
     mean(sums).backward()
-    assert all(p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in objective.parameters())
+    assert all(
+        p.grad.dtype == torch.float32 and p.grad.isfinite().all() for p in objective.parameters()
+    )
 
 
 def test_nothing_is_made_that_the_loss_does_not_read() -> None:
@@ -139,6 +155,8 @@ def test_the_reference_adds_the_two_means() -> None:
     theirs = transformers.AlbertForPreTraining(transformers.AlbertConfig(**SHARED)).double().eval()
     batch = inputs_for("AlbertForPreTraining", SHARED)
     out = theirs(**batch)
-    mlm = torch.nn.functional.cross_entropy(out.prediction_logits.flatten(0, 1), batch["labels"].flatten())
+    mlm = torch.nn.functional.cross_entropy(
+        out.prediction_logits.flatten(0, 1), batch["labels"].flatten()
+    )
     sop = torch.nn.functional.cross_entropy(out.sop_logits, batch["sentence_order_label"])
     assert worst(out.loss, mlm + sop) < 1e-12

@@ -12,7 +12,17 @@ import pytest
 import torch
 import transformers
 from helpers.constants import ROOT
-from helpers.small_runs import SHAPE, WORDS, interrupted, killed, losses, same, two_processes, vocabulary, weights
+from helpers.small_runs import (
+    SHAPE,
+    WORDS,
+    interrupted,
+    killed,
+    losses,
+    same,
+    two_processes,
+    vocabulary,
+    weights,
+)
 
 from albert_torch import AlbertForPreTraining
 from albert_torch.pretraining import PretrainingConfig, pretrain
@@ -40,7 +50,10 @@ def texts(folder: Path) -> Path:
             start = draw.randrange(30)
             lengths = [draw.randint(3, 8) for _ in range(draw.randint(2, 9))]
             documents.append(
-                "\n".join(" ".join(WORDS[(start + i + j) % 30] for j in range(n)) for i, n in enumerate(lengths))
+                "\n".join(
+                    " ".join(WORDS[(start + i + j) % 30] for j in range(n))
+                    for i, n in enumerate(lengths)
+                )
             )
         (folder / name).write_text("\n\n".join(documents) + "\n")
     return folder
@@ -53,7 +66,7 @@ def recipe(folder: Path, **changes: Any) -> PretrainingConfig:
         "corpus": [str(corpus)],
         "dev": [str(corpus / "held.txt")],
         "tokenizer": str(vocabulary(folder / "vocabulary")),
-        "shape": {**SHAPE, "classifier_dropout_prob": 0.1},
+        "model_config": {**SHAPE, "classifier_dropout_prob": 0.1},
         "max_length": 40,
         "batch_size": 8,
         "steps": 12,
@@ -71,7 +84,13 @@ def test_a_run_learns_and_reports_what_transformers_measures(tmp_path: Path) -> 
     corpus.
     """
     how = recipe(
-        tmp_path, optimizer="adamw", learning_rate=5e-3, steps=300, warmup_steps=30, eval_steps=100, dropout=0.0
+        tmp_path,
+        optimizer="adamw",
+        learning_rate=5e-3,
+        steps=300,
+        warmup_steps=30,
+        eval_steps=100,
+        dropout=0.0,
     )
     result = pretrain(how, tmp_path / "run")
     found = losses(tmp_path / "run")
@@ -81,7 +100,9 @@ def test_a_run_learns_and_reports_what_transformers_measures(tmp_path: Path) -> 
     assert json.loads((tmp_path / "run" / "result.json").read_text())["scores"] == result.scores
     assert (tmp_path / "run" / "curves.png").exists()
 
-    model = transformers.AlbertForPreTraining.from_pretrained(tmp_path / "run", dtype=torch.float64).eval()
+    model = transformers.AlbertForPreTraining.from_pretrained(
+        tmp_path / "run", dtype=torch.float64
+    ).eval()
     rows = runs.load(how, load_tokenizer(how), tmp_path / "run" / "corpus").dev
     sums = dict.fromkeys(NAMES, 0.0)
     places = 0
@@ -101,7 +122,9 @@ def test_a_run_learns_and_reports_what_transformers_measures(tmp_path: Path) -> 
             sums["sop_accuracy"] += int((output.sop_logits.argmax(-1) == order).sum())
     want = {name: sums[name] / (places if "mlm" in name else len(rows)) for name in NAMES}
     want["loss"] = want["mlm_loss"] + want["sop_loss"]
-    assert result.scores == pytest.approx({f"dev_{name}": value for name, value in want.items()}, abs=1e-5)
+    assert result.scores == pytest.approx(
+        {f"dev_{name}": value for name, value in want.items()}, abs=1e-5
+    )
 
 
 def test_held_out_texts_are_not_trained_on(tmp_path: Path) -> None:
@@ -119,7 +142,9 @@ def test_held_out_texts_are_not_trained_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"optimizer": "adamw", "gradient_accumulation_steps": 2, "unpad": False}], ids=["lamb", "adamw"]
+    "changes",
+    [{}, {"optimizer": "adamw", "gradient_accumulation_steps": 2, "unpad": False}],
+    ids=["lamb", "adamw"],
 )
 def test_an_interrupted_run_continues_bit_for_bit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
@@ -129,10 +154,13 @@ def test_an_interrupted_run_continues_bit_for_bit(
     pretrain(how, tmp_path / "whole")
     with interrupted(Pretrainer, monkeypatch):
         pretrain(how, tmp_path / "cut")
-    pretrain(replace(how, workers=1), tmp_path / "cut", resume=True)
+    pretrain(replace(how, num_workers=1), tmp_path / "cut", resume=True)
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
     lines = [
-        [{name: value for name, value in line.items() if name != "tokens_per_second"} for line in read(tmp_path / run)]
+        [
+            {name: value for name, value in line.items() if name != "tokens_per_second"}
+            for line in read(tmp_path / run)
+        ]
         for run in ("cut", "whole")
     ]
     assert lines[0] == lines[1]
@@ -145,7 +173,12 @@ def test_kill_9_at_any_moment(tmp_path: Path, kills: int) -> None:
     (tmp_path / "recipe.toml").write_text(how.to_toml())
     pretrain(how, tmp_path / "whole")
     command = [sys.executable, str(ROOT / "scripts" / "pretrain.py"), str(tmp_path / "recipe.toml")]
-    for _ in killed([*command, "--out", str(tmp_path / "cut"), "--resume"], tmp_path / "cut", PretrainingState, kills):
+    for _ in killed(
+        [*command, "--out", str(tmp_path / "cut"), "--resume"],
+        tmp_path / "cut",
+        PretrainingState,
+        kills,
+    ):
         AlbertForPreTraining.from_pretrained(tmp_path / "cut")
     pretrain(how, tmp_path / "cut", resume=True)
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
@@ -164,17 +197,28 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     """Kills: rows that both processes train on, means of unequal halves, a shared layer or a trust ratio that is a
     shard's own.
     """
-    how = recipe(tmp_path, dtype="float64", dropout=0.0, model_config={**SHAPE, "classifier_dropout_prob": 0.0})
+    how = recipe(
+        tmp_path,
+        dtype="float64",
+        dropout=0.0,
+        model_config={**SHAPE, "classifier_dropout_prob": 0.0},
+    )
     pretrain(replace(how, gradient_accumulation_steps=2), tmp_path / "one")
     cache = tmp_path / "one" / "corpus"
     two = {"two-ddp": replace(how, cache=str(cache)), "two-fsdp": replace(how, parallel="fsdp")}
     two_processes(WORKER, two, tmp_path)
     for name in two:
         assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "one"), abs=1e-9)
-        ours, theirs = (torch.load(tmp_path / run / "last.pt", weights_only=True)["model"] for run in (name, "one"))
+        ours, theirs = (
+            torch.load(tmp_path / run / "last.pt", weights_only=True)["model"]
+            for run in (name, "one")
+        )
         assert ours.keys() == theirs.keys()
         assert all(torch.allclose(ours[key], theirs[key], rtol=0, atol=1e-9) for key in ours)
-        evaluated = [[line["dev_loss"] for line in read(tmp_path / run) if "dev_loss" in line] for run in (name, "one")]
+        evaluated = [
+            [line["dev_loss"] for line in read(tmp_path / run) if "dev_loss" in line]
+            for run in (name, "one")
+        ]
         assert evaluated[0] == pytest.approx(evaluated[1], abs=1e-9)
 
 
@@ -200,7 +244,9 @@ def test_resuming_another_run_says_what_differs(tmp_path: Path) -> None:
         pretrain(replace(elsewhere, cache=str(tmp_path / "new")), tmp_path / "run", resume=True)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_no_number_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kills: NaN weights saved or exported over good ones, a message that does not say where."""
     measure = Pretrainer.measure
 
@@ -210,7 +256,8 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
 
     monkeypatch.setattr(Pretrainer, "measure", poisoned)
     with pytest.raises(
-        Diverged, match=r"update 6: loss nan.*on the examples from \(\d, 0, \d+\).*last good checkpoint"
+        Diverged,
+        match=r"update 6: loss nan.*on the examples from \(\d, 0, \d+\).*last good checkpoint",
     ):
         pretrain(recipe(tmp_path, log_steps=100), tmp_path / "run")
     state = states.load(tmp_path / "run", PretrainingState)
@@ -235,10 +282,14 @@ def test_a_run_needs_a_corpus(tmp_path: Path) -> None:
         recipe(tmp_path, masked_lm_prob=0)
     with pytest.raises(ValueError, match="must be below 1"):
         recipe(tmp_path, adam_beta2=1)
-    with pytest.raises(ValueError, match="hidden_size"):  # before a corpus is made ready, which may take hours
+    with pytest.raises(
+        ValueError, match="hidden_size"
+    ):  # before a corpus is made ready, which may take hours
         pretrain(recipe(tmp_path, model_config={**SHAPE, "num_attention_heads": 5}), tmp_path / "d")
     assert not (tmp_path / "d").exists()
-    with pytest.raises(ValueError, match="max_length=7: a row of two segments needs at least 8 tokens"):
+    with pytest.raises(
+        ValueError, match="max_length=7: a row of two segments needs at least 8 tokens"
+    ):
         recipe(tmp_path, max_length=7)
 
 
@@ -247,25 +298,36 @@ def test_every_recipe_can_be_read(path: Path) -> None:
     """Kills: a recipe with a key that does not exist; a published one that is not the paper's."""
     how = PretrainingConfig.load(path)
     if path.stem.endswith("-v2"):
-        paper = (how.learning_rate, how.batch_size, how.steps, how.warmup_steps, how.max_length, how.optimizer)
+        paper = (
+            how.learning_rate,
+            how.batch_size,
+            how.steps,
+            how.warmup_steps,
+            how.max_length,
+            how.optimizer,
+        )
         assert paper == (0.00176, 4096, 125_000, 3_125, 512, "lamb")
         shape = json.loads((ROOT / "configs" / "model" / f"albert-{path.stem}.json").read_text())
-        assert {name: shape[name] for name in how.shape} == how.shape
+        assert {name: shape[name] for name in how.model_config} == how.model_config
         assert (how.dropout, shape["hidden_dropout_prob"]) == (0.0, 0.0)
 
 
 def test_position_embeddings_can_start_as_sinusoids(tmp_path: Path) -> None:
     """Kills: waves of another length or deviation, sines and cosines apart, a trained checkpoint overwritten."""
-    how = recipe(tmp_path, sinusoids=True)
-    weight = Pretrainer(how, tmp_path / "run", load_tokenizer(how)).raw.albert.embeddings.position_embeddings.weight
+    how = recipe(tmp_path, sinusoidal_position_init=True)
+    weight = Pretrainer(
+        how, tmp_path / "run", load_tokenizer(how)
+    ).raw.albert.embeddings.position_embeddings.weight
     for position, at in ((0, 0), (0, 1), (5, 4), (63, 9)):
         angle = position / 10_000 ** (2 * (at // 2) / 10)
         assert weight[position, at].item() == pytest.approx(
             0.1 * 2**0.5 * (math.cos, math.sin)[at % 2 == 0](angle), abs=1e-6
         )
     pretrain(how, tmp_path / "run")
-    again = recipe(tmp_path, sinusoids=True, model=str(tmp_path / "run"))
-    trained = AlbertForPreTraining.from_pretrained(tmp_path / "run").albert.embeddings.position_embeddings.weight
+    again = recipe(tmp_path, sinusoidal_position_init=True, model=str(tmp_path / "run"))
+    trained = AlbertForPreTraining.from_pretrained(
+        tmp_path / "run"
+    ).albert.embeddings.position_embeddings.weight
     model = Pretrainer(again, tmp_path / "other", load_tokenizer(again)).raw
     assert torch.equal(model.albert.embeddings.position_embeddings.weight, trained)
 
@@ -282,15 +344,31 @@ def test_every_key_reaches_the_examples_and_the_optimizer(tmp_path: Path) -> Non
         "max_length": 24,
     }
     cut = {"documents": "file", "units": "sentences", "encoding": "latin-1", "column": "body"}
-    how = recipe(tmp_path, corpus=[str(corpus)], dev=[], power=2.0, weight_decay=0.3, dtype="bfloat16", **keys, **cut)
+    how = recipe(
+        tmp_path,
+        corpus=[str(corpus)],
+        dev=[],
+        lr_decay_power=2.0,
+        weight_decay=0.3,
+        dtype="bfloat16",
+        **keys,
+        **cut,
+    )
     trainer = Pretrainer(how, tmp_path / "run", load_tokenizer(how))
     (tmp_path / "run").mkdir()
     material = runs.load(how, trainer.tokenizer, tmp_path / "corpus")
     examples = material.examples
-    assert (examples.seed, examples.short_seq_prob, examples.random_next_sentence, examples.room) == (7, 1.0, True, 21)
+    assert (
+        examples.seed,
+        examples.short_seq_prob,
+        examples.random_next_sentence,
+        examples.room,
+    ) == (7, 1.0, True, 21)
     assert (examples.masking.masked_lm_prob, examples.masking.cumulative) == (0.5, [])
     assert {name: material.description[name] for name in cut} == cut
     trainer.run(material)
     assert [group["weight_decay"] for group in trainer.optimizer.param_groups] == [0.3, 0.0]
     rates = [line["learning_rate"] for line in read(tmp_path / "run")]
-    assert rates == pytest.approx([0.0, 0.005, *(0.01 * (1 - step / 12) ** 2 for step in range(2, 12))])
+    assert rates == pytest.approx(
+        [0.0, 0.005, *(0.01 * (1 - step / 12) ** 2 for step in range(2, 12))]
+    )

@@ -25,7 +25,8 @@ def generate(count: int, seed: int) -> list[str]:
     """Sentences of made-up words, the first ones frequent, with endings, numbers and marks."""
     draw = random.Random(0)
     stems = [
-        "".join(draw.choices(["ba", "ne", "sto", "ri", "lú", "cha", "q"], k=draw.randint(1, 4))) for _ in range(400)
+        "".join(draw.choices(["ba", "ne", "sto", "ri", "lú", "cha", "q"], k=draw.randint(1, 4)))
+        for _ in range(400)
     ]
     draw = random.Random(seed)
     lines = []
@@ -34,7 +35,9 @@ def generate(count: int, seed: int) -> list[str]:
             stems[int(draw.paretovariate(0.7)) % 400] + draw.choice(["", "", "ing", "ed", "s"])
             for _ in range(draw.randint(3, 15))
         ]
-        words.insert(2, draw.choice([f"{draw.randrange(3000):,}, and", '("so")', "50-60", "it's", "– £7."]))
+        words.insert(
+            2, draw.choice([f"{draw.randrange(3000):,}, and", '("so")', "50-60", "it's", "– £7."])
+        )
         lines.append(" ".join(words).capitalize() + draw.choice([".", "!", ", or not."]))
     return lines
 
@@ -58,53 +61,82 @@ def check_ids(tokenizer: AlbertTokenizer, folder: Path, texts: list[str]) -> Non
     reference = transformers.AutoTokenizer.from_pretrained(folder)
     again = AlbertTokenizer.from_pretrained(folder)
     draw = random.Random(2)
-    texts = texts + ODD + ["".join(draw.sample(LETTERS, k=draw.randint(1, 20))) for _ in range(1000)]
+    texts = (
+        texts + ODD + ["".join(draw.sample(LETTERS, k=draw.randint(1, 20))) for _ in range(1000)]
+    )
     for text in texts:
         expected = reference(text)["input_ids"]
         assert tokenizer(text)["input_ids"] == expected, text
         assert again(text)["input_ids"] == expected, text
     pairs = list(zip(texts[:50], texts[50:100], strict=True))
-    expected = reference(pairs, truncation=True, max_length=20, padding=True, return_token_type_ids=True)
+    expected = reference(
+        pairs, truncation=True, max_length=20, padding=True, return_token_type_ids=True
+    )
     assert dict(again(pairs, truncation=True, max_length=20, padding=True)) == dict(expected)
 
 
 @pytest.mark.parametrize("lowercase", [True, False])
 @pytest.mark.parametrize("keep_accents", [True, False])
-def test_ids_equal_those_of_transformers(tmp_path: Path, corpus: Path, lowercase: bool, keep_accents: bool) -> None:
+def test_ids_equal_those_of_transformers(
+    tmp_path: Path, corpus: Path, lowercase: bool, keep_accents: bool
+) -> None:
     """Kills: settings that are not written, a pipeline that is not the one that trained, other special ids."""
     tokenizer = train_tokenizer(
-        [corpus], tmp_path, vocab_size=300, lowercase=lowercase, keep_accents=keep_accents, progress=False
+        [corpus],
+        tmp_path,
+        vocab_size=300,
+        lowercase=lowercase,
+        keep_accents=keep_accents,
+        progress=False,
     )
     check_ids(tokenizer, tmp_path, generate(300, seed=3))
     pieces = set("".join(tokenizer.get_vocab().keys() - {*SPECIAL}))
     assert ("B" in pieces, "ú" in pieces) == (not lowercase, keep_accents)
-    assert "".join(tokenizer.tokenize("Bú")) == "▁" + ("b" if lowercase else "B") + ("ú" if keep_accents else "u")
+    assert "".join(tokenizer.tokenize("Bú")) == "▁" + ("b" if lowercase else "B") + (
+        "ú" if keep_accents else "u"
+    )
 
 
 @pytest.mark.assets
 def test_ids_of_real_texts_equal_those_of_transformers(tmp_path: Path, assets: Path) -> None:
     """Kills: a difference that made-up words do not have."""
     book = assets / "data" / "gutenberg" / "carroll-alice.txt"
-    tokenizer = train_tokenizer([book], tmp_path, vocab_size=1500, units="sentences", progress=False)
+    tokenizer = train_tokenizer(
+        [book], tmp_path, vocab_size=1500, units="sentences", progress=False
+    )
     other = (assets / "data" / "gutenberg" / "milton-paradise.txt").read_text(encoding="utf-8")
     check_ids(tokenizer, tmp_path, other.split("\n")[:500])
 
 
-def test_the_vocabulary_is_laid_out_as_the_published_ones(trained: tuple[AlbertTokenizer, Path]) -> None:
+def test_the_vocabulary_is_laid_out_as_the_published_ones(
+    trained: tuple[AlbertTokenizer, Path],
+) -> None:
     """Kills: other special ids, symbols glued to words, pieces that the comma rule would cut, an unused setting."""
     tokenizer, folder = trained
     assert len(tokenizer) == tokenizer.vocab_size == 300
-    assert tokenizer.convert_ids_to_tokens(range(5)) == ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]"]
+    assert tokenizer.convert_ids_to_tokens(range(5)) == [
+        "<pad>",
+        "<unk>",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+    ]
     assert tokenizer.convert_ids_to_tokens(range(5, 13)) == list(SYMBOLS)
-    assert [getattr(tokenizer, f"{name}_token_id") for name in ("pad", "unk", "cls", "sep", "mask")] == list(range(5))
+    assert [
+        getattr(tokenizer, f"{name}_token_id") for name in ("pad", "unk", "cls", "sep", "mask")
+    ] == list(range(5))
     vocab = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
     learned, scores = zip(*vocab[13:], strict=True)
     assert list(scores) == sorted(scores, reverse=True)
-    assert not [piece for piece in learned if ends_in_digit_comma(piece) or set(piece) & set(SYMBOLS)]
+    assert not [
+        piece for piece in learned if ends_in_digit_comma(piece) or set(piece) & set(SYMBOLS)
+    ]
     assert any(len(piece) > 6 for piece in learned)
     assert not any(piece[1:].count("▁") for piece in learned)  # pieces lie within words
     assert "".join(tokenizer.tokenize('("so"-so.)')) == '▁("so"-so.)'
-    assert [piece for piece in tokenizer.tokenize('("so"-so.)') if piece in SYMBOLS] == list('(""-.)')
+    assert [piece for piece in tokenizer.tokenize('("so"-so.)') if piece in SYMBOLS] == list(
+        '(""-.)'
+    )
 
 
 def test_training_twice_gives_the_same_files(
@@ -116,7 +148,9 @@ def test_training_twice_gives_the_same_files(
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
-def test_pieces_are_as_good_as_those_of_sentencepiece(trained: tuple[AlbertTokenizer, Path]) -> None:
+def test_pieces_are_as_good_as_those_of_sentencepiece(
+    trained: tuple[AlbertTokenizer, Path],
+) -> None:
     """Kills: training on text that was not normalized, on a sample too small, on words without their marks."""
     sentencepiece = pytest.importorskip("sentencepiece")
     plain = [line.lower().replace("ú", "u") for line in generate(1500, seed=1)]
@@ -139,7 +173,9 @@ def test_rare_characters_are_unknown(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("\n".join([*generate(500, seed=1), "日本語", "ж" * 50]), encoding="utf-8")
     for coverage, known in ((0.999, {"ж"}), (1.0, set("ж日本語"))):
-        tokenizer = train_tokenizer([file], tmp_path / "t", vocab_size=150, character_coverage=coverage, progress=False)
+        tokenizer = train_tokenizer(
+            [file], tmp_path / "t", vocab_size=150, character_coverage=coverage, progress=False
+        )
         assert set("".join(tokenizer.get_vocab())) & set("ж日本語") == known
 
 
@@ -154,21 +190,33 @@ def test_a_sample_is_taken_evenly(tmp_path: Path) -> None:
         (10**9, {*halves, "meko", "tiro"}),
         (500, {*halves, "tiro"}),
     ):
-        tokenizer = train_tokenizer([file], tmp_path / "t", vocab_size=50, sample=sample, progress=False)
-        assert {word for word in [*halves, "meko", "tiro"] if "▁" + word in tokenizer.get_vocab()} == expected
+        tokenizer = train_tokenizer(
+            [file], tmp_path / "t", vocab_size=50, sample=sample, progress=False
+        )
+        assert {
+            word for word in [*halves, "meko", "tiro"] if "▁" + word in tokenizer.get_vocab()
+        } == expected
 
 
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"vocab_size": 10}, r"vocab_size=10 must be above \d+: 5 special tokens, 8 symbols, and \d+ characters"),
-        ({"vocab_size": 10**6}, r"vocab_size=1000000: the corpus has only \d+ pieces; give that, or more text"),
+        (
+            {"vocab_size": 10},
+            r"vocab_size=10 must be above \d+: 5 special tokens, 8 symbols, and \d+ characters",
+        ),
+        (
+            {"vocab_size": 10**6},
+            r"vocab_size=1000000: the corpus has only \d+ pieces; give that, or more text",
+        ),
         ({"character_coverage": 1.5}, r"character_coverage=1\.5 must be above 0 and at most 1"),
         ({"sample": 0}, "sample=0 must be at least 1 sentence"),
         ({"units": "words"}, "units='words' must be"),
     ],
 )
-def test_what_cannot_be_trained(tmp_path: Path, corpus: Path, options: dict[str, object], match: str) -> None:
+def test_what_cannot_be_trained(
+    tmp_path: Path, corpus: Path, options: dict[str, object], match: str
+) -> None:
     """Kills: a panic in the library, a vocabulary smaller than asked for, files of a failed training."""
     with pytest.raises(ValueError, match=match):
         train_tokenizer([corpus], tmp_path / "t", progress=False, **options)

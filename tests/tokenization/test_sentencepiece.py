@@ -13,7 +13,13 @@ from albert_torch.tokenization.sentencepiece import ExactWords, SentencePiece, e
 
 sentencepiece = pytest.importorskip("sentencepiece")
 
-SPECIAL = {"pad_id": 0, "unk_id": 1, "bos_id": -1, "eos_id": -1, "control_symbols": ["[CLS]", "[SEP]", "[MASK]"]}
+SPECIAL = {
+    "pad_id": 0,
+    "unk_id": 1,
+    "bos_id": -1,
+    "eos_id": -1,
+    "control_symbols": ["[CLS]", "[SEP]", "[MASK]"],
+}
 
 
 def train(**options: object) -> bytes:
@@ -22,7 +28,8 @@ def train(**options: object) -> bytes:
     text = "the cat sat on a mat hoho hahaha aaa zzz 66 666 1,000 2010, 1999, 7, in and of it (was) not"
     words = text.split()
     lines = (
-        " ".join(random.choices(words, k=9)) + f" {random.randrange(99)},{random.randrange(999)}" for _ in range(900)
+        " ".join(random.choices(words, k=9)) + f" {random.randrange(99)},{random.randrange(999)}"
+        for _ in range(900)
     )
     out = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
@@ -90,7 +97,9 @@ def test_pieces_scores_and_types_equal_sentencepiece(data: bytes) -> None:
     ids = range(processor.get_piece_size())
     assert model.pieces == [(processor.id_to_piece(i), processor.get_score(i)) for i in ids]
     assert model.unk_id == processor.unk_id()
-    special = {processor.id_to_piece(i) for i in ids if processor.is_control(i) or processor.is_unknown(i)}
+    special = {
+        processor.id_to_piece(i) for i in ids if processor.is_control(i) or processor.is_unknown(i)
+    }
     assert model.controls == special
     assert len(model.charsmap) > 100_000
 
@@ -99,8 +108,14 @@ def test_exact_way_equals_sentencepiece_and_the_comma_rule(data: bytes) -> None:
     """Kills: float64 sums (ties), a score per word instead of per text, -0.1 for symbols, unknowns that do not fuse."""
     processor = sentencepiece.SentencePieceProcessor(model_proto=data)
     tokenizer = exact(SentencePiece.from_bytes(data, "spiece.model"))
-    texts = [*numbers(1500), "the cat (sat) 漢字 on 漢漢a 2010,", "666666 hahaha hohoho, aaaaaa (1,000) ((7,7)"]
-    assert [e.ids for e in tokenizer.encode_batch(texts)] == [google(processor, text) for text in texts]
+    texts = [
+        *numbers(1500),
+        "the cat (sat) 漢字 on 漢漢a 2010,",
+        "666666 hahaha hohoho, aaaaaa (1,000) ((7,7)",
+    ]
+    assert [e.ids for e in tokenizer.encode_batch(texts)] == [
+        google(processor, text) for text in texts
+    ]
 
 
 def test_rows_without_suspects_need_no_exact_way(data: bytes) -> None:
@@ -124,7 +139,12 @@ def test_lowered_scores_alone_are_not_the_comma_rule(assets: Path) -> None:
     lowered = SentencePiece.from_bytes(data, "spiece.model").pipeline(True, False, True)
     assert lowered.encode("21,007").tokens == ["▁2", "1,0", "07"]
     processor = sentencepiece.SentencePieceProcessor(model_proto=data)
-    assert [processor.id_to_piece(i) for i in google(processor, "21,007")] == ["▁21", ",", "00", "7"]
+    assert [processor.id_to_piece(i) for i in google(processor, "21,007")] == [
+        "▁21",
+        ",",
+        "00",
+        "7",
+    ]
 
 
 def test_from_json_gives_back_the_model(small: bytes) -> None:
@@ -134,9 +154,15 @@ def test_from_json_gives_back_the_model(small: bytes) -> None:
     tokenizer.add_special_tokens(sorted(model.controls))
     again = SentencePiece.from_json(json.loads(tokenizer.to_str()))
     assert again is not None
-    assert (again.unk_id, again.controls, again.charsmap) == (model.unk_id, model.controls, model.charsmap)
+    assert (again.unk_id, again.controls, again.charsmap) == (
+        model.unk_id,
+        model.controls,
+        model.charsmap,
+    )
     assert [piece for piece, _ in again.pieces] == [piece for piece, _ in model.pieces]
-    assert [score for _, score in again.pieces] == pytest.approx([score for _, score in model.pieces], abs=1e-12)
+    assert [score for _, score in again.pieces] == pytest.approx(
+        [score for _, score in model.pieces], abs=1e-12
+    )
     assert any(ends_in_digit_comma(piece) for piece, _ in model.pieces)
 
 
@@ -146,18 +172,29 @@ def test_from_json_gives_back_the_model(small: bytes) -> None:
         (lambda data: b"", r"0 bytes.* it has 0 pieces"),
         (lambda data: data[:-3], "ends in the middle"),
         (lambda data: data[: len(data) // 2], "ends in the middle|of type unknown"),
-        (lambda data: b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f" + data, "ends in the middle of a field"),
+        (
+            lambda data: b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f" + data,
+            "ends in the middle of a field",
+        ),
         (lambda data: b"\xff" * 40, "starts no number"),
         (lambda data: b"\x0f" + data, "starts no protobuf field"),
-        (lambda data: b"version https://git-lfs.github.com/spec/v1\n", "no SentencePiece unigram model"),
+        (
+            lambda data: b"version https://git-lfs.github.com/spec/v1\n",
+            "no SentencePiece unigram model",
+        ),
         (lambda data: b"\x08\x05" + data, "no SentencePiece unigram model"),
         (lambda data: data + b"\x0a\x07\x0a\x05[CLS]", "occurs twice"),
         (lambda data: data + b"\x0a\x02\x0a\x00", "piece 90 is empty or its score is no number"),
-        (lambda data: data + b"\x1a\x06\x12\x04\xff\xff\xff\xff", "no SentencePiece unigram model: .*charsmap"),
+        (
+            lambda data: data + b"\x1a\x06\x12\x04\xff\xff\xff\xff",
+            "no SentencePiece unigram model: .*charsmap",
+        ),
         (lambda data: data + b"\x0a\x04\x0a\x02\xff\xfe", "no SentencePiece unigram model"),
     ],
 )
-def test_damaged_files_are_refused(small: bytes, damage: Callable[[bytes], bytes], message: str) -> None:
+def test_damaged_files_are_refused(
+    small: bytes, damage: Callable[[bytes], bytes], message: str
+) -> None:
     """Kills: IndexError, an endless loop, or gigabytes asked for because a length field says so."""
     with pytest.raises(ValueError, match=message):
         SentencePiece.from_bytes(damage(small), "spiece.model")
@@ -197,7 +234,15 @@ def test_other_kinds_of_model_are_refused(options: dict[str, object], message: s
 
 @pytest.mark.parametrize(
     ("piece", "cut"),
-    [("▁1,", True), ("21,", True), ("²,", True), ("a,", False), ("▁,", False), (",", False), ("1", False)],
+    [
+        ("▁1,", True),
+        ("21,", True),
+        ("²,", True),
+        ("a,", False),
+        ("▁,", False),
+        (",", False),
+        ("1", False),
+    ],
 )
 def test_only_a_comma_after_a_digit_is_cut_off(piece: str, cut: bool) -> None:
     """Kills: the rule applied to letters, or to a comma alone (the original asks `isdigit`)."""

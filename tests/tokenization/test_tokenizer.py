@@ -15,7 +15,7 @@ import pytest
 import sentencepiece
 import torch
 import transformers
-from test_spiece import google, numbers, train
+from tokenization.test_sentencepiece import google, numbers, train
 
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
@@ -31,18 +31,26 @@ HARD = [
 YOUNG = {*range(0xA7F2, 0xA7F5), 0x107A5, 0x1F16C, *range(0x1FBF0, 0x1FBFA)}
 
 
-def clean(text: str, do_lower_case: bool = True, keep_accents: bool = False, remove_space: bool = True) -> str:
+def clean(
+    text: str, do_lower_case: bool = True, keep_accents: bool = False, remove_space: bool = True
+) -> str:
     """preprocess_text of google-research/albert, with the quote rule of its users."""
     text = " ".join(text.strip().split()) if remove_space else text
     text = text.replace("``", '"').replace("''", '"')
     if not keep_accents:
-        text = "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
+        text = "".join(
+            c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c)
+        )
     return text.lower() if do_lower_case else text
 
 
-def differing(tokenizer: AlbertTokenizer, processor: Any, texts: list[str], **flags: bool) -> list[str]:
+def differing(
+    tokenizer: AlbertTokenizer, processor: Any, texts: list[str], **flags: bool
+) -> list[str]:
     rows = tokenizer(texts, add_special_tokens=False, return_attention_mask=False)["input_ids"]
-    return [t for t, row in zip(texts, rows, strict=True) if row != google(processor, clean(t, **flags))]
+    return [
+        t for t, row in zip(texts, rows, strict=True) if row != google(processor, clean(t, **flags))
+    ]
 
 
 def real_texts(assets: Path) -> list[str]:
@@ -53,7 +61,10 @@ def real_texts(assets: Path) -> list[str]:
             texts += [paragraph["context"], *(qa["question"] for qa in paragraph["qas"])]
     for path in (data / "COPA").glob("*.xml"):
         texts += re.findall(r"<(?:p|a1|a2)>(.*?)</", path.read_text())
-    books = [p.read_text(encoding="utf-8", errors="replace") for p in sorted((data / "gutenberg").glob("[!D]*.txt"))]
+    books = [
+        p.read_text(encoding="utf-8", errors="replace")
+        for p in sorted((data / "gutenberg").glob("[!D]*.txt"))
+    ]
     return texts + list(itertools.chain.from_iterable(book.split("\n")[:1500] for book in books))
 
 
@@ -64,7 +75,9 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session", params=["small", pytest.param("published", marks=pytest.mark.assets)])
+@pytest.fixture(
+    scope="session", params=["small", pytest.param("published", marks=pytest.mark.assets)]
+)
 def source(request: pytest.FixtureRequest, model_file: Path) -> Path:
     if request.param == "small":
         return model_file
@@ -93,18 +106,26 @@ def reference(tokenizer: AlbertTokenizer, tmp_path_factory: pytest.TempPathFacto
     [{}, {"do_lower_case": False}, {"keep_accents": True}, {"remove_space": False}],
     ids=lambda flags: str(flags),
 )
-def test_hard_strings_equal_the_original(source: Path, processor: Any, flags: dict[str, bool]) -> None:
+def test_hard_strings_equal_the_original(
+    source: Path, processor: Any, flags: dict[str, bool]
+) -> None:
     """Kills: a flag not honoured, StripAccents for combining(), \\x1c kept, a raw U+2581, unknowns that do not fuse."""
     tokenizer = AlbertTokenizer.from_pretrained(source, **flags)
     texts = [*HARD, *(" ".join(pair) for pair in itertools.pairwise(HARD)), *numbers(300)]
-    if flags.get("keep_accents"):  # documented: the Rust library maps a ligature and its marks as one
+    if flags.get(
+        "keep_accents"
+    ):  # documented: the Rust library maps a ligature and its marks as one
         texts = [text for text in texts if "\ufb01\u0301" not in text]
     assert differing(tokenizer, processor, texts, **flags) == []
 
 
 def test_every_code_point_equals_the_original(tokenizer: AlbertTokenizer, processor: Any) -> None:
     """Kills: another Unicode table in normalization, lower casing or white space; a young character not listed."""
-    codes = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000 and (c < 0x30000 or c >= 0xE0000 or c % 97 == 0)]
+    codes = [
+        c
+        for c in range(0x110000)
+        if not 0xD800 <= c < 0xE000 and (c < 0x30000 or c >= 0xE0000 or c % 97 == 0)
+    ]
     codes = [c for c in codes if not 0x3400 <= c < 0xD7A4 or c % 31 == 0]
     codes = codes[:: 1 if len(tokenizer) > 1000 else 7]
     wrong = differing(tokenizer, processor, [f"ab{chr(c)}cd" for c in codes])
@@ -134,17 +155,36 @@ def test_offsets_hold_the_piece_in_the_original_text(assets: Path) -> None:
         ):
             assert last <= start + 1 <= end + 1 <= len(text) + 1, (text, token)
             last = start
-            if token_id != tokenizer.unk_token_id and token not in ("▁", '"'):  # a quote of two characters
+            if token_id != tokenizer.unk_token_id and token not in (
+                "▁",
+                '"',
+            ):  # a quote of two characters
                 assert token.strip("▁") in clean(text[start:end]).replace(" ", ""), (text, token)
 
 
 def test_call_equals_transformers_over_the_grid(tokenizer: AlbertTokenizer, reference: Any) -> None:
     """Kills: a default, a key or its order, a padding or truncation rule, words or sequences that differ."""
-    texts = ["the cat sat on a mat", "of it 1999, (was) [MASK] not", "ﬁne café Ａｂ x", "", "a " * 30]
+    texts = [
+        "the cat sat on a mat",
+        "of it 1999, (was) [MASK] not",
+        "ﬁne café Ａｂ x",
+        "",
+        "a " * 30,
+    ]
     other = texts[::-1]
     words = [text.split() for text in texts]
-    calls = [(texts,), (texts[0],), (texts, other), (texts[0], texts[1]), (list(zip(texts, other, strict=True)),)]
-    calls = [(call, False) for call in calls] + [((words,), True), ((words[0],), True), ((words, words[::-1]), True)]
+    calls = [
+        (texts,),
+        (texts[0],),
+        (texts, other),
+        (texts[0], texts[1]),
+        (list(zip(texts, other, strict=True)),),
+    ]
+    calls = [(call, False) for call in calls] + [
+        ((words,), True),
+        ((words[0],), True),
+        ((words, words[::-1]), True),
+    ]
     grid = list(
         itertools.product(
             calls, (False, True, "max_length", "do_not_pad"), (None, True, "only_first", "only_second", False),
@@ -153,9 +193,18 @@ def test_call_equals_transformers_over_the_grid(tokenizer: AlbertTokenizer, refe
     )  # fmt: skip
     random.seed(3)
     compared = 0
-    for (call, split), padding, truncation, length, stride, multiple, side, overflow, offsets, special in random.sample(
-        grid, 1500
-    ):
+    for (
+        (call, split),
+        padding,
+        truncation,
+        length,
+        stride,
+        multiple,
+        side,
+        overflow,
+        offsets,
+        special,
+    ) in random.sample(grid, 1500):
         options = {
             "padding": padding, "truncation": truncation, "max_length": length, "stride": stride,
             "pad_to_multiple_of": multiple, "padding_side": side, "return_overflowing_tokens": overflow,
@@ -200,7 +249,12 @@ def test_words_may_be_tuples(tokenizer: AlbertTokenizer) -> None:
     """Kills: a tuple of two words taken for a pair."""
     lists = [["the", "cat"], ["a", "mat"]]
     rows = tokenizer(lists, is_split_into_words=True, max_length=3).input_ids
-    assert tokenizer([tuple(words) for words in lists], is_split_into_words=True, max_length=3).input_ids == rows
+    assert (
+        tokenizer(
+            [tuple(words) for words in lists], is_split_into_words=True, max_length=3
+        ).input_ids
+        == rows
+    )
     assert tokenizer(tuple(lists[0]), is_split_into_words=True, max_length=3).input_ids == rows[0]
     assert tokenizer([tuple(lists)], is_split_into_words=True).sequence_ids().count(1) > 0
 
@@ -209,23 +263,37 @@ def test_exact_rows_keep_words_offsets_and_special_tokens(tokenizer: AlbertToken
     """Kills: an exact row whose cut commas count as words of their own, or that loses [MASK] or its pair."""
     batch = tokenizer(["é 21,007 [MASK] b"], ["666 1,0"], return_offsets_mapping=True)
     text = "é 21,007 [MASK] b"
-    number = [i for i, word in enumerate(batch.word_ids()) if word == 1 and batch.sequence_ids()[i] == 0]
-    assert text[batch.offset_mapping[0][number[0]][0] : batch.offset_mapping[0][number[-1]][1]] == "21,007"
+    number = [
+        i for i, word in enumerate(batch.word_ids()) if word == 1 and batch.sequence_ids()[i] == 0
+    ]
+    assert (
+        text[batch.offset_mapping[0][number[0]][0] : batch.offset_mapping[0][number[-1]][1]]
+        == "21,007"
+    )
     assert batch.input_ids[0].count(tokenizer.mask_token_id) == 1
     assert batch.input_ids[0].count(tokenizer.sep_token_id) == 2
 
 
 def test_the_cut_of_a_truncated_row_is_exact(tokenizer: AlbertTokenizer) -> None:
     """Kills: a suspect piece that truncation removes before it is seen, its half of the word left wrong."""
-    for text in (f"the {number} cat" for number in ("21,007", "1,0871", "31,4", "6666", "1,000,666")):
+    for text in (
+        f"the {number} cat" for number in ("21,007", "1,0871", "31,4", "6666", "1,000,666")
+    ):
         whole = tokenizer(text, add_special_tokens=False).input_ids
         for length in range(1, len(whole)):
-            assert tokenizer(text, add_special_tokens=False, max_length=length).input_ids == whole[:length]
+            assert (
+                tokenizer(text, add_special_tokens=False, max_length=length).input_ids
+                == whole[:length]
+            )
 
 
-def test_save_and_load_again(source: Path, tokenizer: AlbertTokenizer, reference: Any, tmp_path: Path) -> None:
+def test_save_and_load_again(
+    source: Path, tokenizer: AlbertTokenizer, reference: Any, tmp_path: Path
+) -> None:
     """Kills: a save that transformers or we read to other ids, a lost setting or added token, a file left half."""
-    saved = AlbertTokenizer.from_pretrained(source, do_lower_case=False, model_max_length=77, padding_side="left")
+    saved = AlbertTokenizer.from_pretrained(
+        source, do_lower_case=False, model_max_length=77, padding_side="left"
+    )
     saved.add_tokens(["<new>"])
     saved.pad_token = "[SEP]"
     saved.save_pretrained(tmp_path)
@@ -235,14 +303,22 @@ def test_save_and_load_again(source: Path, tokenizer: AlbertTokenizer, reference
     again = AlbertTokenizer.from_pretrained(tmp_path)
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     texts = [*HARD, *numbers(100), "The <new>Cat", "[MASK] x [CLS]"]
-    assert again(texts, padding=True, truncation=True) == saved(texts, padding=True, truncation=True)
+    assert again(texts, padding=True, truncation=True) == saved(
+        texts, padding=True, truncation=True
+    )
     assert again.get_vocab() == saved.get_vocab() == theirs.get_vocab()
-    assert (again.model_max_length, again.padding_side, again.pad_token_id) == (77, "left", saved.sep_token_id)
+    assert (again.model_max_length, again.padding_side, again.pad_token_id) == (
+        77,
+        "left",
+        saved.sep_token_id,
+    )
     plain = [text for text in texts if not re.search(r"\d,\d|(.)\1\1", text)]
     assert again(plain)["input_ids"] == theirs(plain)["input_ids"]
     assert len(again) == len(theirs) == saved.vocab_size + 1
     again.save_pretrained(tmp_path / "twice")
-    assert (tmp_path / "twice" / "tokenizer.json").read_text() == (tmp_path / "tokenizer.json").read_text()
+    assert (tmp_path / "twice" / "tokenizer.json").read_text() == (
+        tmp_path / "tokenizer.json"
+    ).read_text()
 
 
 @pytest.mark.assets
@@ -256,7 +332,9 @@ def test_transformers_reads_what_we_save_to_the_same_ids(assets: Path, tmp_path:
         assert kind.from_pretrained(tmp_path)(texts)["input_ids"] == ours
 
 
-def test_special_tokens_and_vocabulary_equal_transformers(tokenizer: AlbertTokenizer, reference: Any) -> None:
+def test_special_tokens_and_vocabulary_equal_transformers(
+    tokenizer: AlbertTokenizer, reference: Any
+) -> None:
     """Kills: a swapped special token, vocab_size with added tokens, a wrong unknown id, decode that skips nothing."""
     for name in ("bos", "eos", "unk", "sep", "pad", "cls", "mask"):
         assert getattr(tokenizer, f"{name}_token") == getattr(reference, f"{name}_token")
@@ -270,27 +348,48 @@ def test_special_tokens_and_vocabulary_equal_transformers(tokenizer: AlbertToken
     assert tokenizer.tokenize(text) == reference.tokenize(text)
     assert tokenizer.convert_ids_to_tokens(ids) == reference.convert_ids_to_tokens(ids)
     assert tokenizer.convert_ids_to_tokens(ids, True) == reference.convert_ids_to_tokens(ids, True)
-    assert tokenizer.convert_tokens_to_ids(["▁the", "zzzz?"]) == reference.convert_tokens_to_ids(["▁the", "zzzz?"])
-    assert tokenizer.convert_tokens_to_string(["▁the", "s"]) == reference.convert_tokens_to_string(["▁the", "s"])
+    assert tokenizer.convert_tokens_to_ids(["▁the", "zzzz?"]) == reference.convert_tokens_to_ids(
+        ["▁the", "zzzz?"]
+    )
+    assert tokenizer.convert_tokens_to_string(["▁the", "s"]) == reference.convert_tokens_to_string(
+        ["▁the", "s"]
+    )
     for options in itertools.product((False, True), (False, True, None)):
-        named = dict(zip(("skip_special_tokens", "clean_up_tokenization_spaces"), options, strict=True))
+        named = dict(
+            zip(("skip_special_tokens", "clean_up_tokenization_spaces"), options, strict=True)
+        )
         assert tokenizer.decode(ids, **named) == reference.decode(ids, **named)
-        assert tokenizer.batch_decode(torch.tensor([ids]), **named) == reference.batch_decode([ids], **named)
+        assert tokenizer.batch_decode(torch.tensor([ids]), **named) == reference.batch_decode(
+            [ids], **named
+        )
     assert tokenizer.decode(5) == reference.decode(5)
     assert tokenizer.num_special_tokens_to_add(pair=True) == 3
     assert tokenizer.build_inputs_with_special_tokens([7], [8]) == [2, 7, 3, 8, 3]
     assert tokenizer.get_special_tokens_mask(ids) == reference.get_special_tokens_mask(
         ids, already_has_special_tokens=True
     )
-    assert tokenizer.get_special_tokens_mask([7, 3], already_has_special_tokens=False) == [1, 0, 1, 1]
+    assert tokenizer.get_special_tokens_mask([7, 3], already_has_special_tokens=False) == [
+        1,
+        0,
+        1,
+        1,
+    ]
 
 
 def test_pad_equals_transformers_and_collates(tokenizer: AlbertTokenizer, reference: Any) -> None:
     """Kills: labels padded or lost, float labels cut to whole numbers, a mask padded with ones, a lost dtype."""
-    rows = [{**tokenizer(text), "labels": label} for text, label in (("the cat", 0.5), ("a cat sat on it", 1.5))]
-    for options in ({}, {"padding": "max_length", "max_length": 30}, {"pad_to_multiple_of": 8, "padding_side": "left"}):
+    rows = [
+        {**tokenizer(text), "labels": label}
+        for text, label in (("the cat", 0.5), ("a cat sat on it", 1.5))
+    ]
+    for options in (
+        {},
+        {"padding": "max_length", "max_length": 30},
+        {"pad_to_multiple_of": 8, "padding_side": "left"},
+    ):
         ours, theirs = (
-            t.pad([dict(row) for row in rows], return_tensors="pt", **options) for t in (tokenizer, reference)
+            t.pad([dict(row) for row in rows], return_tensors="pt", **options)
+            for t in (tokenizer, reference)
         )
         assert list(ours) == list(theirs)
         for name, value in theirs.items():
@@ -298,9 +397,13 @@ def test_pad_equals_transformers_and_collates(tokenizer: AlbertTokenizer, refere
     assert tokenizer.pad({"input_ids": [5, 6]}, padding="max_length", max_length=3) == {
         "input_ids": [5, 6, tokenizer.pad_token_id], "attention_mask": [1, 1, 0]
     }  # fmt: skip
-    batch = transformers.DataCollatorWithPadding(tokenizer)([{"input_ids": torch.tensor([5]), "label": 1}])
+    batch = transformers.DataCollatorWithPadding(tokenizer)(
+        [{"input_ids": torch.tensor([5]), "label": 1}]
+    )
     assert batch["labels"].tolist() == [1]
-    masked = transformers.DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.5)([tokenizer("the cat sat")])
+    masked = transformers.DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.5)(
+        [tokenizer("the cat sat")]
+    )
     assert set(masked) == {"input_ids", "token_type_ids", "attention_mask", "labels"}
 
 
@@ -326,12 +429,17 @@ def test_pickled_tokenizer_and_threads_give_the_same(tokenizer: AlbertTokenizer)
     """Kills: state that one call leaves for another: settings of truncation shared between threads."""
     text = "the cat sat on a mat 21,007"
     want = {
-        length: pickle.loads(pickle.dumps(tokenizer))(text, max_length=length)["input_ids"] for length in (4, 5, 30)
+        length: pickle.loads(pickle.dumps(tokenizer))(text, max_length=length)["input_ids"]
+        for length in (4, 5, 30)
     }
     wrong: list[int] = []
 
     def work(length: int) -> None:
-        wrong.extend(length for _ in range(200) if tokenizer(text, max_length=length)["input_ids"] != want[length])
+        wrong.extend(
+            length
+            for _ in range(200)
+            if tokenizer(text, max_length=length)["input_ids"] != want[length]
+        )
 
     threads = [threading.Thread(target=work, args=(length,)) for length in want]
     for thread in threads:
@@ -342,7 +450,8 @@ def test_pickled_tokenizer_and_threads_give_the_same(tokenizer: AlbertTokenizer)
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"do_lower_case": False}, {"tokenize_chinese_chars": False, "strip_accents": False}]
+    "options",
+    [{}, {"do_lower_case": False}, {"tokenize_chinese_chars": False, "strip_accents": False}],
 )
 def test_vocab_txt_equals_bert(tmp_path: Path, options: dict[str, bool]) -> None:
     """Kills: Chinese text through SentencePiece, a lost option, a wrong special token, a save that loses WordPiece."""
@@ -375,9 +484,14 @@ def test_vocab_txt_equals_bert(tmp_path: Path, options: dict[str, bool]) -> None
     again = AlbertTokenizer.from_pretrained(tmp_path / "saved")
     assert again(texts, texts[::-1], padding=True) == want
     assert (
-        transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")(texts)["input_ids"] == ours(texts)["input_ids"]
+        transformers.AutoTokenizer.from_pretrained(tmp_path / "saved")(texts)["input_ids"]
+        == ours(texts)["input_ids"]
     )
-    assert (again.pad_token, again.bos_token, again.decode(ours("the cats")["input_ids"], True)) == (
+    assert (
+        again.pad_token,
+        again.bos_token,
+        again.decode(ours("the cats")["input_ids"], True),
+    ) == (
         "[PAD]",
         None,
         "the cats",
@@ -411,13 +525,17 @@ def test_settings_come_from_the_config_and_overrides_win(model_file: Path, tmp_p
 def test_what_transformers_writes_for_not_set_is_not_set(model_file: Path, tmp_path: Path) -> None:
     """Kills: truncation to 1e30 tokens, which the Rust library cannot take; a special token that is None."""
     (tmp_path / "spiece.model").write_bytes(model_file.read_bytes())
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"model_max_length": int(1e30), "pad_token": None}))
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps({"model_max_length": int(1e30), "pad_token": None})
+    )
     tokenizer = AlbertTokenizer.from_pretrained(tmp_path)
     assert (tokenizer.model_max_length, tokenizer.pad_token) == (512, "<pad>")
     assert len(tokenizer("a " * 600, truncation=True).input_ids) == 512
 
 
-def test_tokens_of_an_older_save_keep_their_ids(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_tokens_of_an_older_save_keep_their_ids(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Kills: a special token that the vocabulary lacks, added before those that have an id already."""
     (tmp_path / "spiece.model").write_bytes(train(control_symbols=["[CLS]", "[SEP]"]))
     (tmp_path / "added_tokens.json").write_text('{"<a>": 90}')
@@ -437,10 +555,30 @@ def test_tokens_of_an_older_save_keep_their_ids(tmp_path: Path, caplog: pytest.L
         (([],), {}, ValueError, "the batch is empty"),
         ((["a", "b"], ["c"]), {}, ValueError, "text_pair must be a list of 2 too, not 1"),
         ((["a", "b"], "c"), {}, ValueError, "text_pair must be a list of 2 too, not str"),
-        (("a",), {"padding": "longets"}, ValueError, "padding='longets' is none of 'longest', 'max_length'"),
-        (("a",), {"padding": True, "padding_side": "top"}, ValueError, "padding_side='top' is none of 'left', 'right'"),
-        (("a",), {"truncation": "first"}, ValueError, "truncation='first' is none of .*'only_first'"),
-        (("a",), {"truncation": True, "max_length": 8, "stride": 6}, ValueError, "stride=6 must be .* below length=8"),
+        (
+            ("a",),
+            {"padding": "longets"},
+            ValueError,
+            "padding='longets' is none of 'longest', 'max_length'",
+        ),
+        (
+            ("a",),
+            {"padding": True, "padding_side": "top"},
+            ValueError,
+            "padding_side='top' is none of 'left', 'right'",
+        ),
+        (
+            ("a",),
+            {"truncation": "first"},
+            ValueError,
+            "truncation='first' is none of .*'only_first'",
+        ),
+        (
+            ("a",),
+            {"truncation": True, "max_length": 8, "stride": 6},
+            ValueError,
+            "stride=6 must be .* below length=8",
+        ),
         (("a",), {"max_length": 8, "stride": -1}, ValueError, "stride=-1 must be at least 0"),
         (
             ("a",),
@@ -448,8 +586,18 @@ def test_tokens_of_an_older_save_keep_their_ids(tmp_path: Path, caplog: pytest.L
             ValueError,
             "max_length=1 has no room for the 2 special tokens",
         ),
-        (("a", "b"), {"truncation": True, "max_length": 2}, ValueError, "no room for the 3 special tokens"),
-        ((["a", "a a a"],), {"return_tensors": "pt"}, ValueError, "rows of input_ids have .* pass padding=True"),
+        (
+            ("a", "b"),
+            {"truncation": True, "max_length": 2},
+            ValueError,
+            "no room for the 3 special tokens",
+        ),
+        (
+            (["a", "a a a"],),
+            {"return_tensors": "pt"},
+            ValueError,
+            "rows of input_ids have .* pass padding=True",
+        ),
         (("a",), {"return_tensors": "tf"}, ValueError, "return_tensors='tf' is none of 'pt'"),
         (("a \ud800",), {}, ValueError, "lone surrogate"),
         (
@@ -461,7 +609,11 @@ def test_tokens_of_an_older_save_keep_their_ids(tmp_path: Path, caplog: pytest.L
     ],
 )
 def test_bad_input_is_refused(
-    model_file: Path, call: tuple[Any, ...], options: dict[str, Any], error: type[Exception], message: str
+    model_file: Path,
+    call: tuple[Any, ...],
+    options: dict[str, Any],
+    error: type[Exception],
+    message: str,
 ) -> None:
     """Kills: a crash in the Rust library, or a wrong answer, in place of a sentence that says what to do."""
     with pytest.raises(error, match=message):
@@ -474,9 +626,17 @@ def test_bad_input_is_refused(
         ("tokenizer.json", "not json", r"tokenizer.json is no JSON"),
         ("tokenizer.json", "[1]", "holds a JSON list, not an object"),
         ("tokenizer.json", "{}", "is JSON but no tokenizer"),
-        ("tokenizer.json", '{"model": {"type": "Unigram", "vocab": 3}}', "is JSON but no tokenizer"),
+        (
+            "tokenizer.json",
+            '{"model": {"type": "Unigram", "vocab": 3}}',
+            "is JSON but no tokenizer",
+        ),
         ("tokenizer_config.json", "{", "tokenizer_config.json is no JSON"),
-        ("tokenizer_config.json", '{"do_lower_case": "yes"}', "do_lower_case='yes' must be of type bool"),
+        (
+            "tokenizer_config.json",
+            '{"do_lower_case": "yes"}',
+            "do_lower_case='yes' must be of type bool",
+        ),
         ("tokenizer_config.json", '{"cls_token": 3}', "cls_token=3 must be of type str"),
         ("spiece.model", "", r"spiece.model \(0 bytes\) is no SentencePiece unigram model"),
         ("vocab.txt", "", r"is no WordPiece vocabulary: no line of 1 is '\[UNK\]'"),
@@ -515,9 +675,13 @@ def test_every_damaged_json_is_read_or_refused(model_file: Path, tmp_path: Path,
     assert 10 < refused < 120
 
 
-def test_an_empty_directory_and_ids_out_of_range_are_refused(model_file: Path, tmp_path: Path) -> None:
+def test_an_empty_directory_and_ids_out_of_range_are_refused(
+    model_file: Path, tmp_path: Path
+) -> None:
     """Kills: a directory without a tokenizer taken for a Hub name; None for an id that is no piece."""
-    with pytest.raises(FileNotFoundError, match=r"holds no tokenizer.json or spiece.model or vocab.txt"):
+    with pytest.raises(
+        FileNotFoundError, match=r"holds no tokenizer.json or spiece.model or vocab.txt"
+    ):
         AlbertTokenizer.from_pretrained(tmp_path)
     tokenizer = AlbertTokenizer.from_pretrained(model_file)
     for bad in (-1, 90):
@@ -532,10 +696,16 @@ def test_tokenizing_needs_no_torch(model_file: Path, tmp_path: Path) -> None:
     modules = ("spiece", "encoding", "vocabulary", "tokenizer")
     root = Path(sys.modules["albert_torch.tokenization.tokenizer"].__file__ or "").parent
     sources = {name: (root / f"{name}.py").read_text() for name in modules}
-    assert [name for name, text in sources.items() if re.search(r"^(import|from) torch", text, re.MULTILINE)] == []
+    assert [
+        name
+        for name, text in sources.items()
+        if re.search(r"^(import|from) torch", text, re.MULTILINE)
+    ] == []
     code = (
         "import sys, types; package = types.ModuleType('albert_torch'); package.__path__ = [sys.argv[1]];"
-        "sys.modules['albert_torch'] = package; from albert_torch.tokenizer import AlbertTokenizer;"
+        "sys.modules['albert_torch'] = package; from albert_torch.tokenization import AlbertTokenizer;"
         "AlbertTokenizer.from_pretrained(sys.argv[2])(['a b', 'c'], padding=True); assert 'torch' not in sys.modules"
     )
-    subprocess.run([sys.executable, "-c", code, str(root), str(model_file)], check=True, cwd=tmp_path)
+    subprocess.run(
+        [sys.executable, "-c", code, str(root), str(model_file)], check=True, cwd=tmp_path
+    )

@@ -10,7 +10,16 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from helpers.constants import ROOT
-from helpers.small_runs import SHAPE, interrupt_and_resume, killed, losses, recipe, same, table, weights
+from helpers.small_runs import (
+    SHAPE,
+    interrupt_and_resume,
+    killed,
+    losses,
+    recipe,
+    same,
+    table,
+    weights,
+)
 
 import albert_torch
 from albert_torch.finetuning import FinetuningConfig, finetune
@@ -30,9 +39,15 @@ def test_the_losses_are_hf_trainers(assets: Path, tmp_path: Path) -> None:
     import transformers
     from torch.utils.data import SequentialSampler
 
-    tokenizer = albert_torch.tokenizer.AlbertTokenizer.from_pretrained(assets / "assets" / "spiece.model")
-    config = albert_torch.AlbertConfig(**{**SHAPE, "vocab_size": len(tokenizer), "classifier_dropout_prob": 0.0})
-    albert_torch.AlbertForSequenceClassification(config).double().save_pretrained(tmp_path / "start")
+    tokenizer = albert_torch.tokenization.AlbertTokenizer.from_pretrained(
+        assets / "assets" / "spiece.model"
+    )
+    config = albert_torch.AlbertConfig(
+        **{**SHAPE, "vocab_size": len(tokenizer), "classifier_dropout_prob": 0.0}
+    )
+    albert_torch.AlbertForSequenceClassification(config).double().save_pretrained(
+        tmp_path / "start"
+    )
     tokenizer.save_pretrained(tmp_path / "start")
     lines = (assets / "data" / "SST-2" / "train.tsv").read_text().splitlines()
     (tmp_path / "train.tsv").write_text("\n".join(lines[: 1 + 50 * 8]))
@@ -60,7 +75,9 @@ def test_the_losses_are_hf_trainers(assets: Path, tmp_path: Path) -> None:
         warmup_steps=10, weight_decay=0.01, adam_epsilon=1e-6, max_grad_norm=0.1, use_cpu=True, report_to=[],
         save_strategy="no", disable_tqdm=True, optim="adamw_torch", lr_scheduler_type="linear",
     )  # fmt: skip
-    model = transformers.AlbertForSequenceClassification.from_pretrained(tmp_path / "start", dtype=torch.float64)
+    model = transformers.AlbertForSequenceClassification.from_pretrained(
+        tmp_path / "start", dtype=torch.float64
+    )
     theirs = Theirs(
         model=model, args=arguments, train_dataset=rows,
         data_collator=lambda batch: tokenizer.pad(batch, return_tensors="pt"),
@@ -72,9 +89,12 @@ def test_the_losses_are_hf_trainers(assets: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{"unpad": False}, {"gradient_accumulation_steps": 2}, {"gradient_checkpointing": True}]
+    "changes",
+    [{"unpad": False}, {"gradient_accumulation_steps": 2}, {"gradient_checkpointing": True}],
 )
-def test_how_a_batch_is_computed_does_not_change_the_losses(tmp_path: Path, changes: dict[str, Any]) -> None:
+def test_how_a_batch_is_computed_does_not_change_the_losses(
+    tmp_path: Path, changes: dict[str, Any]
+) -> None:
     """Kills: means of unequal parts averaged, padding that is seen, a part whose gradient is lost."""
     exact = {"dtype": "float64", "dropout": 0.0, "classifier_dropout": 0.0}
     finetune(recipe(tmp_path, **exact), tmp_path / "a")
@@ -95,7 +115,10 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     names = ("attempt", "step", "loss", "dev_loss", "dev_accuracy")
-    cut, whole = ([[line.get(name) for name in names] for line in read(tmp_path / run)] for run in ("cut", "whole"))
+    cut, whole = (
+        [[line.get(name) for name in names] for line in read(tmp_path / run)]
+        for run in ("cut", "whole")
+    )
     assert cut == whole
 
 
@@ -127,7 +150,9 @@ def test_resuming_another_run_says_what_differs(tmp_path: Path) -> None:
         finetune(how, tmp_path / "run", resume=True)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_no_number_stops_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kills: NaN weights saved over good ones, a message that does not say where."""
     how = recipe(tmp_path, log_steps=4)
     measure = Trainer.measure
@@ -137,14 +162,18 @@ def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, monkeypatch: pyt
         return loss * math.nan if self.state.step == 5 else loss
 
     monkeypatch.setattr(Trainer, "measure", poisoned)
-    with pytest.raises(Diverged, match=r"update 6: loss nan.*on the training rows \[\d+, .*last good checkpoint"):
+    with pytest.raises(
+        Diverged, match=r"update 6: loss nan.*on the training rows \[\d+, .*last good checkpoint"
+    ):
         finetune(how, tmp_path / "run")
     state = states.load(tmp_path / "run", FinetuningState)
     assert state is not None
     assert state.step == 4
 
 
-def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kills: a truncated last.pt, a leftover partial file, an error without a hint."""
     how = recipe(tmp_path)
     save = torch.save
@@ -165,7 +194,9 @@ def test_a_full_disk_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pyt
     assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
 
 
-def test_a_checkpoint_is_replaced_in_one_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_is_replaced_in_one_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kills: the old checkpoint overwritten in place, where a kill would leave half of the new one."""
     states.save(states.TrainingState({}, {}, step=1), tmp_path)
 
@@ -185,21 +216,28 @@ def test_the_best_model_is_what_stays(tmp_path: Path) -> None:
     """Kills: the last model kept in its place, a result that names another update, a head without its labels."""
     how = recipe(tmp_path, steps=60, learning_rate=5e-3, eval_steps=10, test="dev.tsv")
     (result,) = finetune(how, tmp_path / "run")
-    lines = {line["step"]: line["dev_accuracy"] for line in read(tmp_path / "run") if "dev_accuracy" in line}
+    lines = {
+        line["step"]: line["dev_accuracy"]
+        for line in read(tmp_path / "run")
+        if "dev_accuracy" in line
+    }
     assert result.best == max(lines.values()) > 60
     assert result.best_step == min(step for step, value in lines.items() if value == result.best)
     model = albert_torch.AlbertForSequenceClassification.from_pretrained(tmp_path / "run")
-    tokenizer = albert_torch.tokenizer.AlbertTokenizer.from_pretrained(tmp_path / "run")
+    tokenizer = albert_torch.tokenization.AlbertTokenizer.from_pretrained(tmp_path / "run")
     material = load(how)
     right = 0
-    for line, row in zip((tmp_path / "data" / "dev.tsv").read_text().splitlines()[1:], material.dev.rows, strict=True):
+    for line, row in zip(
+        (tmp_path / "data" / "dev.tsv").read_text().splitlines()[1:], material.dev.rows, strict=True
+    ):
         logits = model(**tokenizer(line.split("\t")[0], return_tensors="pt")).logits
         right += model.config.id2label[int(logits.argmax())] == str(row["labels"])
     assert 100 * right / len(material.dev.rows) == result.best
     assert (tmp_path / "run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
     lines = (tmp_path / "run" / "predictions.jsonl").read_text().splitlines()
     said = [
-        json.loads(line)["prediction"] == str(r["labels"]) for line, r in zip(lines, material.dev.rows, strict=True)
+        json.loads(line)["prediction"] == str(r["labels"])
+        for line, r in zip(lines, material.dev.rows, strict=True)
     ]
     assert 100 * sum(said) / len(said) == result.best  # by the best model, not the last
 
@@ -209,7 +247,9 @@ def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     finetune(recipe(tmp_path, tensorboard=True), tmp_path / "run")
     board = events.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
-    assert [event.value for event in board.Scalars("loss")] == pytest.approx(losses(tmp_path / "run"))
+    assert [event.value for event in board.Scalars("loss")] == pytest.approx(
+        losses(tmp_path / "run")
+    )
     assert len(board.Scalars("dev_accuracy")) == 3
 
 
@@ -243,13 +283,25 @@ def test_a_collapsed_run_starts_again(tmp_path: Path, caplog: pytest.LogCaptureF
     state = states.load(tmp_path / "run", FinetuningState)
     assert state is not None
     assert (state.recipe["seed"], state.recipe["learning_rate"]) == (how.seed + 2000, 1e-12)
-    assert [line["attempt"] for line in read(tmp_path / "run") if "dev_loss" in line] == [0, 0, 1, 1, 2, 2, 2]
+    assert [line["attempt"] for line in read(tmp_path / "run") if "dev_loss" in line] == [
+        0,
+        0,
+        1,
+        1,
+        2,
+        2,
+        2,
+    ]
     assert finetune(how, tmp_path / "run", resume=True)[0].attempt == 2
 
 
-def test_a_healthy_run_is_not_called_collapsed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_healthy_run_is_not_called_collapsed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Kills: false alarms during warmup or while the loss falls."""
-    (result,) = finetune(recipe(tmp_path, learning_rate=5e-3, steps=60, eval_steps=20), tmp_path / "run")
+    (result,) = finetune(
+        recipe(tmp_path, learning_rate=5e-3, steps=60, eval_steps=20), tmp_path / "run"
+    )
     assert not result.collapsed
     assert "collapsed" not in caplog.text
 

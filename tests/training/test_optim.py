@@ -34,7 +34,10 @@ def parameters(dtype: torch.dtype = torch.float64) -> list[torch.nn.Parameter]:
 def gradients(steps: int, dtype: torch.dtype = torch.float64) -> list[list[torch.Tensor]]:
     """The last parameter has none but zeros, as an embedding that no batch looks up."""
     generator = torch.Generator().manual_seed(1)
-    drawn = [[torch.randn(shape, dtype=dtype, generator=generator) for shape in SHAPES] for _ in range(steps)]
+    drawn = [
+        [torch.randn(shape, dtype=dtype, generator=generator) for shape in SHAPES]
+        for _ in range(steps)
+    ]
     return [[*row[:-1], torch.zeros_like(row[-1])] for row in drawn]
 
 
@@ -50,7 +53,9 @@ def groups(params: list[torch.nn.Parameter]) -> list[Group]:
 DECAYS, ADAPTED = (0.03, 0.0, 0.0, 0.0, 0.03), (True, False, True, False, True)
 
 
-def formula(values: list[list[float]], grads: list[list[list[float]]], lrs: list[float]) -> list[list[float]]:
+def formula(
+    values: list[list[float]], grads: list[list[list[float]]], lrs: list[float]
+) -> list[list[float]]:
     """You et al., algorithm 2, without bias correction, in Python's floats."""
     beta1, beta2, eps = 0.8, 0.95, 1e-5
     found = []
@@ -67,7 +72,9 @@ def formula(values: list[list[float]], grads: list[list[list[float]]], lrs: list
     return found
 
 
-def run(optimizer: torch.optim.Optimizer, params: list[torch.nn.Parameter], grads: Any, lrs: list[float]) -> None:
+def run(
+    optimizer: torch.optim.Optimizer, params: list[torch.nn.Parameter], grads: Any, lrs: list[float]
+) -> None:
     for lr, row in zip(lrs, grads, strict=True):
         for p, grad in zip(params, row, strict=True):
             p.grad = grad.clone()
@@ -81,12 +88,18 @@ def test_a_hundred_updates_are_those_of_the_formula(foreach: bool) -> None:
     """Kills: bias correction, eps under the root, decay outside of the norm or twice, a scale for a bias, the norm of
     Adam's part alone, a norm of 0 that gives 0 or no number, beta1 and beta2 swapped, a rate that is read once.
     """
-    params, grads, lrs = parameters(), gradients(100), [lr_multiplier(step, 10, 110) * 0.1 for step in range(100)]
+    params, grads, lrs = (
+        parameters(),
+        gradients(100),
+        [lr_multiplier(step, 10, 110) * 0.1 for step in range(100)],
+    )
     start = [p.flatten().tolist() for p in params]
     want = formula(start, [[g.flatten().tolist() for g in row] for row in grads], lrs)
     run(Lamb(groups(params), 1.0, (0.8, 0.95), 1e-5, foreach=foreach), params, grads, lrs)
     for p, row in zip(params, want, strict=True):
-        assert torch.allclose(p.flatten(), torch.tensor(row, dtype=torch.float64), rtol=0, atol=1e-12)
+        assert torch.allclose(
+            p.flatten(), torch.tensor(row, dtype=torch.float64), rtol=0, atol=1e-12
+        )
 
 
 def test_one_update_worked_out_by_hand() -> None:
@@ -100,7 +113,9 @@ def test_one_update_worked_out_by_hand() -> None:
     adam = 0.2 / (math.sqrt(0.004) + 1e-6)
     update = [adam + 0.03, -adam + 0.04]
     scale = 5 / math.hypot(*update)
-    assert p[0].tolist() == pytest.approx([3 - 0.5 * scale * update[0], 4 - 0.5 * scale * update[1]], abs=1e-14)
+    assert p[0].tolist() == pytest.approx(
+        [3 - 0.5 * scale * update[0], 4 - 0.5 * scale * update[1]], abs=1e-14
+    )
 
 
 @pytest.mark.parametrize("foreach", [False, True])
@@ -150,7 +165,9 @@ def test_a_state_dict_continues_identically(tmp_path: Path, foreach: bool) -> No
         run(each, its, grads[10:], lrs[10:])
     assert all(torch.equal(a, b) for a, b in zip(params, again, strict=True))
     assert [g["adapt"] for g in other.param_groups] == [True, False, True]
-    run(copy.deepcopy(other), again, grads[:1], lrs[:1])  # what accelerate and others do with an optimizer
+    run(
+        copy.deepcopy(other), again, grads[:1], lrs[:1]
+    )  # what accelerate and others do with an optimizer
 
 
 def test_both_ways_are_one_in_float32() -> None:
@@ -159,7 +176,12 @@ def test_both_ways_are_one_in_float32() -> None:
     for foreach in (False, True):
         torch.manual_seed(0)
         params = parameters(torch.float32)
-        run(Lamb(groups(params), 1.0, foreach=foreach), params, gradients(20, torch.float32), [0.01] * 20)
+        run(
+            Lamb(groups(params), 1.0, foreach=foreach),
+            params,
+            gradients(20, torch.float32),
+            [0.01] * 20,
+        )
         found.append(params)
     assert all(torch.allclose(a, b, rtol=1e-5, atol=1e-6) for a, b in zip(*found, strict=True))
 
@@ -168,14 +190,21 @@ def test_biases_and_layer_norms_are_neither_decayed_nor_adapted() -> None:
     """Kills: a LayerNorm among the decayed, a shared or tied weight twice, the recipe's values left out."""
     model = AlbertForPreTraining(AlbertConfig(**SHARED))
     model.albert.pooler.requires_grad_(False)
-    recipe = PretrainingConfig(learning_rate=0.5, weight_decay=0.02, adam_beta1=0.7, adam_beta2=0.6, adam_eps=1e-3)
+    recipe = PretrainingConfig(
+        learning_rate=0.5, weight_decay=0.02, adam_beta1=0.7, adam_beta2=0.6, adam_eps=1e-3
+    )
     optimizer = lamb(model, recipe)
     name_of = {p: name for name, p in model.named_parameters()}
     adapted, spared = ([name_of[p] for p in group["params"]] for group in optimizer.param_groups)
     assert all(name.endswith("weight") and "norm" not in name.lower() for name in adapted)
     assert all(name.endswith("bias") or "norm" in name.lower() for name in spared)
-    assert sorted([*adapted, *spared]) == sorted(n for n, p in model.named_parameters() if p.requires_grad)
-    options = [[g[k] for k in ("lr", "betas", "eps", "weight_decay", "adapt")] for g in optimizer.param_groups]
+    assert sorted([*adapted, *spared]) == sorted(
+        n for n, p in model.named_parameters() if p.requires_grad
+    )
+    options = [
+        [g[k] for k in ("lr", "betas", "eps", "weight_decay", "adapt")]
+        for g in optimizer.param_groups
+    ]
     assert options == [[0.5, (0.7, 0.6), 1e-3, 0.02, True], [0.5, (0.7, 0.6), 1e-3, 0.0, False]]
     assert isinstance(OPTIMIZERS["adamw"](model, recipe), torch.optim.AdamW)
     assert OPTIMIZERS["lamb"] is lamb
@@ -186,7 +215,9 @@ def test_the_rate_rises_and_falls_as_in_the_papers_code() -> None:
     assert [lr_multiplier(step, 4, 10) for step in range(11)] == pytest.approx(
         [0, 0.25, 0.5, 0.75, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0]
     )
-    assert [lr_multiplier(step, 0, 4, power=2.0) for step in range(5)] == pytest.approx([1, 0.5625, 0.25, 0.0625, 0])
+    assert [lr_multiplier(step, 0, 4, power=2.0) for step in range(5)] == pytest.approx(
+        [1, 0.5625, 0.25, 0.0625, 0]
+    )
     assert lr_multiplier(12, 0, 10, power=0.5) == 0
 
 
@@ -196,7 +227,10 @@ def test_the_rate_rises_and_falls_as_in_the_papers_code() -> None:
         ({"lr": -1.0}, "lr=-1.0 must be 0 or more"),
         ({"lr": 1.0, "weight_decay": math.nan}, "weight_decay=nan must be 0 or more"),
         ({"lr": 1.0, "eps": 0.0}, "eps=0.0 must be above 0"),
-        ({"lr": 1.0, "betas": (0.9, 1.0)}, r"betas=\(0.9, 1.0\) must be two numbers from 0 to below 1"),
+        (
+            {"lr": 1.0, "betas": (0.9, 1.0)},
+            r"betas=\(0.9, 1.0\) must be two numbers from 0 to below 1",
+        ),
     ],
 )
 def test_impossible_values_are_refused(options: dict[str, Any], message: str) -> None:
@@ -215,10 +249,10 @@ from torch.distributed import get_rank, init_process_group
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from albert_torch import AlbertConfig, AlbertForPreTraining
-from albert_torch.pretraining.lamb import lamb
+from albert_torch.training.lamb import lamb
 from albert_torch.pretraining.objective import Objective
 from albert_torch.training.model import shard
-from albert_torch.training.state import leave_at_exit
+from albert_torch.training.distributed import leave_at_exit
 
 data, out = sys.argv[1:]
 init_process_group("gloo")
@@ -268,9 +302,21 @@ def test_shards_get_the_updates_of_the_whole(tmp_path: Path) -> None:
     given = {"config": SHARED, "start": start, "recipe": recipe, "batches": batches}
     torch.save(given, tmp_path / "given.pt")
     (tmp_path / "worker.py").write_text(WORKER)
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+    ]
     command += [str(tmp_path / name) for name in ("worker.py", "given.pt", "found.pt")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT)}
+    environment = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "PYTHONPATH": str(ROOT),
+    }
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
     optimizer = lamb(objective, recipe)

@@ -59,15 +59,25 @@ class Task:
         """What the model says of each example, as lines of predictions.jsonl."""
         raise NotImplementedError
 
-    def encode(self, texts: Sequence[Any], pairs: Sequence[Any] | None = None, **options: Any) -> list[Inputs]:
+    def encode(
+        self, texts: Sequence[Any], pairs: Sequence[Any] | None = None, **options: Any
+    ) -> list[Inputs]:
         """Texts or pairs -> rows of `input_ids` and `token_type_ids`, cut to `max_length`."""
         batch = self.tokenizer(
             list(texts),
             None if pairs is None else list(pairs),
-            **{"truncation": True, "max_length": self.max_length, "return_attention_mask": False, **options},
+            **{
+                "truncation": True,
+                "max_length": self.max_length,
+                "return_attention_mask": False,
+                **options,
+            },
         )
         names = ("input_ids", "token_type_ids")
-        return [dict(zip(names, row, strict=True)) for row in zip(*(batch[name] for name in names), strict=True)]
+        return [
+            dict(zip(names, row, strict=True))
+            for row in zip(*(batch[name] for name in names), strict=True)
+        ]
 
 
 Maker = Callable[[FinetuningConfig, AlbertTokenizer], Task]

@@ -37,11 +37,23 @@ _PAIR, _ENTAILMENT = (("sentence1", "sentence2"),), ("entailment", "not_entailme
 GLUE = {
     "cola": Glue((("sentence",),), ("label",), ("unacceptable", "acceptable"), "matthews"),
     "sst2": Glue((("sentence",),), ("label",), ("negative", "positive")),
-    "mrpc": Glue((("#1 String", "#2 String"), *_PAIR), ("Quality", "label"), ("not_equivalent", "equivalent"), "f1"),
-    "qqp": Glue((("question1", "question2"),), ("is_duplicate", "label"), ("not_duplicate", "duplicate"), "f1"),
+    "mrpc": Glue(
+        (("#1 String", "#2 String"), *_PAIR),
+        ("Quality", "label"),
+        ("not_equivalent", "equivalent"),
+        "f1",
+    ),
+    "qqp": Glue(
+        (("question1", "question2"),),
+        ("is_duplicate", "label"),
+        ("not_duplicate", "duplicate"),
+        "f1",
+    ),
     "stsb": Glue(_PAIR, ("score", "label"), (), "pearson"),
     "mnli": Glue(
-        (*_PAIR, ("premise", "hypothesis")), ("gold_label", "label"), ("entailment", "neutral", "contradiction")
+        (*_PAIR, ("premise", "hypothesis")),
+        ("gold_label", "label"),
+        ("entailment", "neutral", "contradiction"),
     ),
     "qnli": Glue((("question", "sentence"),), ("label",), _ENTAILMENT),
     "rte": Glue(_PAIR, ("label",), _ENTAILMENT),
@@ -58,12 +70,20 @@ class Classification(Task):
     def __init__(self, recipe: FinetuningConfig, tokenizer: AlbertTokenizer) -> None:
         super().__init__(recipe, tokenizer)
         self.glue = GLUE.get(recipe.task)
-        self.kind = "regression" if recipe.task == "stsb" else KINDS.get(recipe.task, KINDS["classification"])
+        self.kind = (
+            "regression"
+            if recipe.task == "stsb"
+            else KINDS.get(recipe.task, KINDS["classification"])
+        )
         self.labels = list(recipe.labels or (self.glue.labels if self.glue else ()))
-        own = {"regression": "pearson", "multi_label_classification": "f1"}.get(self.kind, "accuracy")
+        own = {"regression": "pearson", "multi_label_classification": "f1"}.get(
+            self.kind, "accuracy"
+        )
         self.metric = self.glue.metric if self.glue else own
         if self.kind == "regression" and self.labels:
-            raise ValueError(f"labels={self.labels}: {recipe.task} predicts a number, it has no labels")
+            raise ValueError(
+                f"labels={self.labels}: {recipe.task} predicts a number, it has no labels"
+            )
 
     def load(self, split: str) -> Split | None:
         """The rows of a split; the labels of a table are those of its training file, unless the recipe names them."""
@@ -74,9 +94,13 @@ class Classification(Task):
         if rows is None:
             return None
         if recipe.text:
-            texts = pick(rows, where, [recipe.text, *([recipe.text_pair] if recipe.text_pair else [])])
+            texts = pick(
+                rows, where, [recipe.text, *([recipe.text_pair] if recipe.text_pair else [])]
+            )
         else:
-            texts = pick(rows, where, *(self.glue.texts if self.glue else (("text",), ("sentence",))))
+            texts = pick(
+                rows, where, *(self.glue.texts if self.glue else (("text",), ("sentence",)))
+            )
         first, *second = zip(*texts, strict=True)
         encoded = self.encode(list(map(str, first)), list(map(str, second[0])) if second else None)
         labels = self._labels(rows, where, required=split != "test")
@@ -86,11 +110,19 @@ class Classification(Task):
         return Split(encoded)
 
     def _labels(self, rows: list[Row], where: str, required: bool) -> list[Any] | None:
-        columns = (self.recipe.label,) if self.recipe.label else self.glue.label if self.glue else ("label",)
+        columns = (
+            (self.recipe.label,)
+            if self.recipe.label
+            else self.glue.label
+            if self.glue
+            else ("label",)
+        )
         if not required and not any(name in rows[0] for name in columns):
             return None
         values = [value for (value,) in pick(rows, where, *((name,) for name in columns))]
-        if not required and all(str(value) == "-1" for value in values):  # how the Hub says "not published"
+        if not required and all(
+            str(value) == "-1" for value in values
+        ):  # how the Hub says "not published"
             return None
         if self.kind == "regression":
             return [_number(value, where, row) for row, value in enumerate(values, 1)]
@@ -98,7 +130,10 @@ class Classification(Task):
         cells = [_several(value) if several else [str(value)] for value in values]
         if not self.labels:
             names = {name for cell in cells for name in cell}
-            self.labels = sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name))
+            self.labels = sorted(
+                names,
+                key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name),
+            )
         numbers = _numbers(cells, self.labels, where)
         if several:
             return [[float(i in cell) for i in range(len(self.labels))] for cell in numbers]
@@ -124,7 +159,11 @@ class Classification(Task):
             right = torch.tensor([row["labels"] for row in split.rows])
             both = (logits[:, 0], right)
             mse = float((logits[:, 0] - right).square().mean())
-            return {"pearson": metrics.pearson(*both), "spearman": metrics.spearman(*both), "mse": mse}
+            return {
+                "pearson": metrics.pearson(*both),
+                "spearman": metrics.spearman(*both),
+                "mse": mse,
+            }
         if self.kind == "multi_label_classification":
             said, right = (logits > 0).float(), torch.tensor([row["labels"] for row in split.rows])
             return {
@@ -134,7 +173,10 @@ class Classification(Task):
         predicted, labels = logits.argmax(-1).tolist(), [row["labels"] for row in split.rows]
         scores = {"accuracy": metrics.accuracy(predicted, labels)}
         if len(self.labels) == 2:
-            scores |= {"f1": metrics.f1(predicted, labels), "matthews": metrics.matthews(predicted, labels)}
+            scores |= {
+                "f1": metrics.f1(predicted, labels),
+                "matthews": metrics.matthews(predicted, labels),
+            }
         return scores
 
     def predictions(self, split: Split, kept: list[Any]) -> list[dict[str, Any]]:
@@ -144,16 +186,23 @@ class Classification(Task):
             return [{"prediction": float(value)} for value in logits[:, 0]]
         if self.kind == "multi_label_classification":
             named = [dict(zip(self.labels, row, strict=True)) for row in logits.sigmoid().tolist()]
-            return [{"prediction": [n for n, p in row.items() if p > 0.5], "probabilities": row} for row in named]
+            return [
+                {"prediction": [n for n, p in row.items() if p > 0.5], "probabilities": row}
+                for row in named
+            ]
         named = [dict(zip(self.labels, row, strict=True)) for row in logits.softmax(-1).tolist()]
-        return [{"prediction": max(row, key=row.__getitem__), "probabilities": row} for row in named]
+        return [
+            {"prediction": max(row, key=row.__getitem__), "probabilities": row} for row in named
+        ]
 
 
 def _number(value: Any, where: str, row: int) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{where}, row {row} has the label {value!r}: regression needs numbers") from None
+        raise ValueError(
+            f"{where}, row {row} has the label {value!r}: regression needs numbers"
+        ) from None
 
 
 def _several(value: Any) -> list[str]:
@@ -172,5 +221,7 @@ def _numbers(cells: Sequence[Sequence[str]], labels: Sequence[str], where: str) 
     for row, cell in enumerate(cells, 1):
         for name in cell:
             if name not in table:
-                raise ValueError(f"{where}, row {row} has the label {name!r}; the labels are {', '.join(labels)}")
+                raise ValueError(
+                    f"{where}, row {row} has the label {name!r}; the labels are {', '.join(labels)}"
+                )
     return [[table[name] for name in cell] for cell in cells]

@@ -29,10 +29,14 @@ class MaskedLM(Task):
         lines = [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()]
         if not lines:
             raise ValueError(f"{path} has no text: {split} needs some")
-        ids = [i for row in self.tokenizer(lines, add_special_tokens=False)["input_ids"] for i in row]
+        ids = [
+            i for row in self.tokenizer(lines, add_special_tokens=False)["input_ids"] for i in row
+        ]
         size = self.max_length - 2
         first, last = self.tokenizer.cls_token_id, self.tokenizer.sep_token_id
-        rows: list[Inputs] = [{"input_ids": [first, *ids[i : i + size], last]} for i in range(0, len(ids), size)]
+        rows: list[Inputs] = [
+            {"input_ids": [first, *ids[i : i + size], last]} for i in range(0, len(ids), size)
+        ]
         return Split(rows if split == "train" else self.draw(rows, self.recipe.seed))
 
     def draw(self, rows: list[Inputs], seed: int) -> list[Inputs]:
@@ -66,10 +70,16 @@ class MaskedLM(Task):
 
     def score(self, split: Split, kept: list[Any]) -> dict[str, float]:
         """Mean log-likelihood of the hidden tokens, perplexity, accuracy."""
-        pairs = [(best == label) for row in kept for best, label in zip(row[0], row[1], strict=True)]
+        pairs = [
+            (best == label) for row in kept for best, label in zip(row[0], row[1], strict=True)
+        ]
         likelihood = sum(p for row in kept for p in row[2]) / len(pairs)
         accuracy = 100 * sum(pairs) / len(pairs)
-        return {"log_likelihood": likelihood, "perplexity": math.exp(min(-likelihood, 700)), "accuracy": accuracy}
+        return {
+            "log_likelihood": likelihood,
+            "perplexity": math.exp(min(-likelihood, 700)),
+            "accuracy": accuracy,
+        }
 
     def predictions(self, split: Split, kept: list[Any]) -> list[dict[str, Any]]:
         """The best piece for each hidden token, and what stood there."""

@@ -44,7 +44,9 @@ class MultipleChoice(Task):
 
     def load(self, split: str) -> Split | None:
         """The rows of a split, (C, T) each."""
-        questions = {"copa": self._copa, "swag": self._swag, "race": self._race}[self.recipe.task](split)
+        questions = {"copa": self._copa, "swag": self._swag, "race": self._race}[self.recipe.task](
+            split
+        )
         if questions is None:
             return None
         if not questions:
@@ -66,13 +68,18 @@ class MultipleChoice(Task):
         options = question.options
         if race:  # an option is cut by itself; what remains of max_length is the article's
             ids = self.tokenizer(options, add_special_tokens=False)["input_ids"]
-            offsets = self.tokenizer(options, add_special_tokens=False, return_offsets_mapping=True)["offset_mapping"]
+            offsets = self.tokenizer(
+                options, add_special_tokens=False, return_offsets_mapping=True
+            )["offset_mapping"]
             limit = self.recipe.max_qa_length
             options = [
-                o[: at[limit - 1][1]] if len(i) > limit else o for o, i, at in zip(options, ids, offsets, strict=True)
+                o[: at[limit - 1][1]] if len(i) > limit else o
+                for o, i, at in zip(options, ids, offsets, strict=True)
             ]
         parts = self.encode(
-            [question.given] * len(options), options, truncation="only_first" if race else "longest_first"
+            [question.given] * len(options),
+            options,
+            truncation="only_first" if race else "longest_first",
         )
         row = {name: [part[name] for part in parts] for name in parts[0]}
         return row if question.answer is None else {**row, "labels": question.answer}
@@ -84,13 +91,18 @@ class MultipleChoice(Task):
 
     def predictions(self, split: Split, kept: list[Any]) -> list[dict[str, Any]]:
         """The number of the option, from 0, and the probabilities of all."""
-        return [{"prediction": int(p.argmax()), "probabilities": p.tolist()} for p in torch.stack(kept).softmax(-1)]
+        return [
+            {"prediction": int(p.argmax()), "probabilities": p.tolist()}
+            for p in torch.stack(kept).softmax(-1)
+        ]
 
     # ---- files ----
 
     def _copa(self, split: str) -> list[Question] | None:
         """COPA's XML (Roemmele et al. 2011), or SuperGLUE's columns."""
-        path = locate(self.recipe, split, f"copa-{split}.xml", *(["val.jsonl"] if split == "dev" else []))
+        path = locate(
+            self.recipe, split, f"copa-{split}.xml", *(["val.jsonl"] if split == "dev" else [])
+        )
         if path is not None and path.suffix == ".xml":
             return list(_copa_xml(path))
         rows = read_rows(self.recipe, split, *([path.name] if path else []))
@@ -107,7 +119,9 @@ class MultipleChoice(Task):
         rows = read_rows(self.recipe, split, *(["val.csv"] if split == "dev" else []))
         if rows is None:
             return None
-        columns = pick(rows, f"the {split} split", ("sent1", "sent2", *(f"ending{i}" for i in range(4))))
+        columns = pick(
+            rows, f"the {split} split", ("sent1", "sent2", *(f"ending{i}" for i in range(4)))
+        )
         return [
             Question(first, [f"{second} {ending}" for ending in endings], _answer(row))
             for row, (first, second, *endings) in zip(rows, columns, strict=True)
@@ -117,12 +131,17 @@ class MultipleChoice(Task):
         """RACE's folders of JSON files (Lai et al. 2017), `middle` and `high`, or the Hub's rows."""
         path = locate(self.recipe, split, split)
         if path is not None and path.is_dir():
-            return [question for file in sorted(path.rglob("*.txt")) for question in _race_file(file)]
+            return [
+                question for file in sorted(path.rglob("*.txt")) for question in _race_file(file)
+            ]
         found = read_rows(self.recipe, split)
         if found is None:
             return None
         columns = pick(found, f"the {split} split", ("article", "question", "options", "answer"))
-        articles = [{"article": a, "questions": [q], "options": [o], "answers": [right]} for a, q, o, right in columns]
+        articles = [
+            {"article": a, "questions": [q], "options": [o], "answers": [right]}
+            for a, q, o, right in columns
+        ]
         return [question for row in articles for question in _race_article(row)]
 
 
@@ -135,15 +154,21 @@ def _copa_xml(path: Path) -> Iterator[Question]:
         premise, one, two = ((item.findtext(name) or "").strip() for name in ("p", "a1", "a2"))
         asks, answer = item.get("asks-for", ""), item.get("most-plausible-alternative")
         if asks not in _CONNECTIVE or not (premise and one and two):
-            raise ValueError(f"{path}, item {item.get('id')}: needs asks-for (cause or effect), p, a1 and a2")
-        yield Question(f"{premise} {_CONNECTIVE[asks]}", [one, two], int(answer) - 1 if answer else None)
+            raise ValueError(
+                f"{path}, item {item.get('id')}: needs asks-for (cause or effect), p, a1 and a2"
+            )
+        yield Question(
+            f"{premise} {_CONNECTIVE[asks]}", [one, two], int(answer) - 1 if answer else None
+        )
 
 
 def _race_file(path: Path) -> list[Question]:
     try:
         return list(_race_article(json.loads(path.read_text(encoding="utf-8"))))
     except (ValueError, KeyError) as error:
-        raise ValueError(f"{path} is no article of RACE (article, questions, options, answers): {error!r}") from None
+        raise ValueError(
+            f"{path} is no article of RACE (article, questions, options, answers): {error!r}"
+        ) from None
 
 
 def _race_article(row: Row) -> Iterator[Question]:

@@ -54,8 +54,14 @@ class QuestionAnswering(Task):
         super().__init__(recipe, tokenizer)
         self.v2 = recipe.task == "squad2"
         if recipe.answerability_head and not self.v2:
-            raise ValueError("answerability_head is for squad2: every question of squad1 has an answer")
-        self.head = AlbertForAnswerableQuestions if recipe.answerability_head else AlbertForQuestionAnswering  # type: ignore[misc]
+            raise ValueError(
+                "answerability_head is for squad2: every question of squad1 has an answer"
+            )
+        self.head = (
+            AlbertForAnswerableQuestions
+            if recipe.answerability_head
+            else AlbertForQuestionAnswering
+        )  # type: ignore[misc]
 
     def model_options(self) -> dict[str, Any]:
         """Start and end."""
@@ -96,7 +102,11 @@ class QuestionAnswering(Task):
 
     def _checked(self, questions: list[Question]) -> list[Question]:
         """Those whose answers stand where they are said to; a few others are left out, many are an error."""
-        wrong = [q for q in questions if any(q.context[at : at + len(text)] != text for text, at in q.answers)]
+        wrong = [
+            q
+            for q in questions
+            if any(q.context[at : at + len(text)] != text for text, at in q.answers)
+        ]
         if not self.v2:
             wrong += [q for q in questions if not q.answers]
         if len(wrong) > len(questions) / 100:
@@ -107,7 +117,10 @@ class QuestionAnswering(Task):
                 + ("" if self.v2 else ", or use task squad2 for questions without an answer")
             )
         if wrong:
-            logger.warning("left out %d training questions whose answers are not where they should be", len(wrong))
+            logger.warning(
+                "left out %d training questions whose answers are not where they should be",
+                len(wrong),
+            )
         left_out = set(map(id, wrong))
         return [q for q in questions if id(q) not in left_out]
 
@@ -126,7 +139,9 @@ class QuestionAnswering(Task):
         for i, number in enumerate(batch["overflow_to_sample_mapping"]):
             row = {name: batch[name][i] for name in ("input_ids", "token_type_ids")}
             places = zip(batch["offset_mapping"][i], batch.sequence_ids(i), strict=True)
-            found.append((row, Window(first + number, [tuple(at) if of == 1 else None for at, of in places])))
+            found.append(
+                (row, Window(first + number, [tuple(at) if of == 1 else None for at, of in places]))
+            )
         return found
 
     def _labels(self, question: Question, window: Window) -> Inputs:
@@ -135,11 +150,19 @@ class QuestionAnswering(Task):
         if question.answers:
             text, at = question.answers[0]
             stop = at + len(text.rstrip())
-            held = [(i, place) for i, place in enumerate(window.offsets) if place and place[0] < stop and place[1] > at]
+            held = [
+                (i, place)
+                for i, place in enumerate(window.offsets)
+                if place and place[0] < stop and place[1] > at
+            ]
             if held and held[0][1][0] <= at and held[-1][1][1] >= stop:
                 start, end = held[0][0], held[-1][0]
         labels = {"start_positions": start, "end_positions": end}
-        return {**labels, "is_impossible": float(start == 0)} if self.recipe.answerability_head else labels
+        return (
+            {**labels, "is_impossible": float(start == 0)}
+            if self.recipe.answerability_head
+            else labels
+        )
 
     # ---- answers ----
 
@@ -151,7 +174,9 @@ class QuestionAnswering(Task):
             none = output.impossible_logits.float().tolist()
         else:
             none = (start[:, 0] + end[:, 0]).tolist()
-        return [(s[:n], e[:n], null) for s, e, n, null in zip(start, end, lengths, none, strict=True)]
+        return [
+            (s[:n], e[:n], null) for s, e, n, null in zip(start, end, lengths, none, strict=True)
+        ]
 
     def answers(self, split: Split, kept: list[Any]) -> tuple[dict[str, str], dict[str, float]]:
         """The best text for each question, and by how much "no answer" beats it."""
@@ -166,7 +191,10 @@ class QuestionAnswering(Task):
                 best[number] = (score, questions[number].context[place[0] : place[1]].strip())
         texts = {q.key: text for q, (_, text) in zip(questions, best, strict=True)}
         own = self.recipe.answerability_head  # its score is a log-odds and stands for itself
-        odds = {q.key: null - (0.0 if own else s) for q, null, (s, _) in zip(questions, none, best, strict=True)}
+        odds = {
+            q.key: null - (0.0 if own else s)
+            for q, null, (s, _) in zip(questions, none, best, strict=True)
+        }
         return texts, {key: min(max(value, -1e6), 1e6) for key, value in odds.items()}
 
     def score(self, split: Split, kept: list[Any]) -> dict[str, float]:
@@ -200,7 +228,9 @@ def best_span(
     starts = start.masked_fill(~inside, -torch.inf).topk(count).indices  # (count,)
     ends = end.masked_fill(~inside, -torch.inf).topk(count).indices
     width = ends[None] - starts[:, None]  # (count, count)
-    scores = (start[starts][:, None] + end[ends][None]).masked_fill((width < 0) | (width >= MAX_ANSWER), -torch.inf)
+    scores = (start[starts][:, None] + end[ends][None]).masked_fill(
+        (width < 0) | (width >= MAX_ANSWER), -torch.inf
+    )
     place = int(scores.argmax())
     first, last = offsets[int(starts[place // count])], offsets[int(ends[place % count])]
     if first is None or last is None or not torch.isfinite(scores.flatten()[place]):
@@ -214,11 +244,16 @@ def read_squad(path: Path) -> list[Question]:
         articles = json.loads(path.read_text(encoding="utf-8"))["data"]
         return [
             Question(
-                qa["id"], qa["question"], paragraph["context"], [(a["text"], a["answer_start"]) for a in qa["answers"]]
+                qa["id"],
+                qa["question"],
+                paragraph["context"],
+                [(a["text"], a["answer_start"]) for a in qa["answers"]],
             )
             for article in articles
             for paragraph in article["paragraphs"]
             for qa in paragraph["qas"]
         ]
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a SQuAD file (data, paragraphs, qas, answers): {error!r}") from None
+        raise ValueError(
+            f"{path} is not a SQuAD file (data, paragraphs, qas, answers): {error!r}"
+        ) from None

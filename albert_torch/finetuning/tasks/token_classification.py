@@ -36,17 +36,26 @@ class Tagging(Task):
         if not sentences:
             raise ValueError(f"the {split} split has no sentences: it needs at least one")
         if not self.labels:
-            self.labels = sorted({tag for _, tags in sentences for tag in tags}, key=lambda tag: (tag != "O", tag))
+            self.labels = sorted(
+                {tag for _, tags in sentences for tag in tags}, key=lambda tag: (tag != "O", tag)
+            )
         found = [self._row(words, tags, split) for words, tags in sentences]
         if split == "train":  # a row of words that are all unknown to the tokenizer teaches nothing
             return Split([row for row, tagged in found if tagged])
-        source = [(words, tags, tagged) for (words, tags), (_, tagged) in zip(sentences, found, strict=True)]
+        source = [
+            (words, tags, tagged)
+            for (words, tags), (_, tagged) in zip(sentences, found, strict=True)
+        ]
         return Split([row for row, _ in found], source)
 
     def _row(self, words: list[str], tags: list[str], split: str) -> tuple[Inputs, list[int]]:
         """A row with its labels, and which words they are of: those cut off, or of no piece, have none."""
         batch = self.tokenizer(
-            [words], is_split_into_words=True, truncation=True, max_length=self.max_length, return_attention_mask=False
+            [words],
+            is_split_into_words=True,
+            truncation=True,
+            max_length=self.max_length,
+            return_attention_mask=False,
         )
         row = {name: batch[name][0] for name in ("input_ids", "token_type_ids")}
         row["labels"], tagged, before = [], [], None
@@ -54,7 +63,9 @@ class Tagging(Task):
             if word is None or word == before:
                 row["labels"].append(-100)
             elif tags[word] not in self.labels:
-                raise ValueError(f"the {split} split has the tag {tags[word]!r}; the tags are {', '.join(self.labels)}")
+                raise ValueError(
+                    f"the {split} split has the tag {tags[word]!r}; the tags are {', '.join(self.labels)}"
+                )
             else:
                 row["labels"].append(self.labels.index(tags[word]))
                 tagged.append(word)
@@ -70,7 +81,9 @@ class Tagging(Task):
             return None
         names = (self.recipe.text or "tokens", self.recipe.label or "ner_tags")
         columns = pick(rows, f"the {split} split", names)
-        named = self.labels or None  # the Hub's tags are numbers: the recipe's `labels` says what they mean
+        named = (
+            self.labels or None
+        )  # the Hub's tags are numbers: the recipe's `labels` says what they mean
         return [
             (list(words), [named[t] if named and isinstance(t, int) else str(t) for t in tags])
             for words, tags in columns
@@ -87,19 +100,28 @@ class Tagging(Task):
     def keep(self, output: Any, batch: Batch) -> list[Any]:
         """The best tag at each word's first piece."""
         best = output.logits.argmax(-1)
-        return [row[labels != -100].tolist() for row, labels in zip(best.cpu(), batch["labels"].cpu(), strict=True)]
+        return [
+            row[labels != -100].tolist()
+            for row, labels in zip(best.cpu(), batch["labels"].cpu(), strict=True)
+        ]
 
     def score(self, split: Split, kept: list[Any]) -> dict[str, float]:
         """Entity precision, recall and F1, and the share of right words; words cut off count as "O"."""
         predicted, right = self._named(split, kept), [tags for _, tags, _ in split.source]
-        flat = [[tag == other for tag, other in zip(a, b, strict=True)] for a, b in zip(predicted, right, strict=True)]
+        flat = [
+            [tag == other for tag, other in zip(a, b, strict=True)]
+            for a, b in zip(predicted, right, strict=True)
+        ]
         hits, words = sum(map(sum, flat)), sum(map(len, flat))
         return {**metrics.entity_f1(predicted, right), "accuracy": 100 * hits / words}
 
     def predictions(self, split: Split, kept: list[Any]) -> list[dict[str, Any]]:
         """Words and their tags."""
         named = self._named(split, kept)
-        return [{"words": words, "prediction": tags} for (words, _, _), tags in zip(split.source, named, strict=True)]
+        return [
+            {"words": words, "prediction": tags}
+            for (words, _, _), tags in zip(split.source, named, strict=True)
+        ]
 
     def _named(self, split: Split, kept: list[Any]) -> list[list[str]]:
         rest = "O" if "O" in self.labels else self.labels[0]

@@ -33,7 +33,9 @@ class Attention:
         return list(blocks(self.lengths, self.num_heads))
 
     def __call__(self, qkv: Tensor) -> Tensor:
-        if qkv.is_cuda and varlen_works(qkv.dtype, qkv.shape[1] // (3 * self.num_heads), qkv.device):
+        if qkv.is_cuda and varlen_works(
+            qkv.dtype, qkv.shape[1] // (3 * self.num_heads), qkv.device
+        ):
             return attend_varlen(qkv, self.lengths, self.num_heads)
         if qkv.dtype == torch.bfloat16 and qkv.device.type == "cpu" and len(qkv) > FEW:
             return attend_blocks(qkv, self.blocks, self.num_heads)
@@ -45,9 +47,13 @@ def attend_buckets(qkv: Tensor, lengths: Sequence[int], num_heads: int) -> Tenso
     contexts, start = [], 0
     for length, rows in groupby(lengths):
         end = start + length * len(list(rows))
-        bucket = qkv[start:end].view(-1, length, 3, num_heads, qkv.shape[1] // (3 * num_heads))  # (B, T, 3, N, D)
+        bucket = qkv[start:end].view(
+            -1, length, 3, num_heads, qkv.shape[1] // (3 * num_heads)
+        )  # (B, T, 3, N, D)
         q, k, v = bucket.permute(2, 0, 3, 1, 4)  # (B, N, T, D) each, no copy
-        contexts.append(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(end - start, -1))
+        contexts.append(
+            F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(end - start, -1)
+        )
         start = end
     return contexts[0] if len(contexts) == 1 else torch.cat(contexts)
 
@@ -57,8 +63,12 @@ class Block(NamedTuple):
 
     start: int
     end: int  # in the packed tokens
-    bias: Tensor  # (N * B, 1, T), to add to the scores of a key: 0, or -inf where a row was filled up
-    places: Tensor | None  # (B * T,) in the block's tokens, what stands where; None if nothing was filled up
+    bias: (
+        Tensor  # (N * B, 1, T), to add to the scores of a key: 0, or -inf where a row was filled up
+    )
+    places: (
+        Tensor | None
+    )  # (B * T,) in the block's tokens, what stands where; None if nothing was filled up
     real: Tensor | None  # (S,), the block's tokens among the B * T; None if they are
 
 
@@ -96,14 +106,28 @@ def attend_blocks(qkv: Tensor, blocks: Sequence[Block], num_heads: int) -> Tenso
     """A block at a time by plain products: in bfloat16 on CPUs twice as fast as the fused kernel."""
     contexts = []
     for start, end, bias, places, real in blocks:
-        tokens = qkv[start:end] if places is None else qkv[start:end].index_select(0, places)  # (B * T, 3H)
-        q, k, v = tokens.view(len(tokens), 3, num_heads, -1).permute(1, 2, 0, 3).reshape(3, *bias.shape[::2], -1)
-        k = k - k.mean(dim=1, keepdim=True)  # changes no probability, and leaves bfloat16 less to round
-        scores = torch.baddbmm(bias.to(q.dtype), q, k.transpose(1, 2), alpha=q.shape[2] ** -0.5)  # (N * B, T, T)
+        tokens = (
+            qkv[start:end] if places is None else qkv[start:end].index_select(0, places)
+        )  # (B * T, 3H)
+        q, k, v = (
+            tokens.view(len(tokens), 3, num_heads, -1)
+            .permute(1, 2, 0, 3)
+            .reshape(3, *bias.shape[::2], -1)
+        )
+        k = k - k.mean(
+            dim=1, keepdim=True
+        )  # changes no probability, and leaves bfloat16 less to round
+        scores = torch.baddbmm(
+            bias.to(q.dtype), q, k.transpose(1, 2), alpha=q.shape[2] ** -0.5
+        )  # (N * B, T, T)
         wide = torch.promote_types(q.dtype, torch.float32) if scores.shape[2] < SHORT else None
         weights = scores.softmax(-1, dtype=wide).to(q.dtype)
-        context = torch.bmm(weights, v).view(num_heads, -1, q.shape[2]).transpose(0, 1)  # (B * T, N, D)
-        contexts.append((context if real is None else context.index_select(0, real)).reshape(end - start, -1))
+        context = (
+            torch.bmm(weights, v).view(num_heads, -1, q.shape[2]).transpose(0, 1)
+        )  # (B * T, N, D)
+        contexts.append(
+            (context if real is None else context.index_select(0, real)).reshape(end - start, -1)
+        )
     return contexts[0] if len(contexts) == 1 else torch.cat(contexts)
 
 
@@ -120,10 +144,23 @@ def attend_varlen(qkv: Tensor, lengths: Sequence[int], num_heads: int) -> Tensor
 @functools.cache
 def varlen_works(dtype: torch.dtype, head_size: int, device: torch.device) -> bool:
     """Whether the variable-length kernel runs on this device and gives the right numbers: tried, not guessed."""
-    qkv = torch.randn(6, 3 * head_size, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+    qkv = torch.randn(6, 3 * head_size, generator=torch.Generator().manual_seed(0)).to(
+        device, dtype
+    )
     try:
-        torch.testing.assert_close(attend_varlen(qkv, [2, 4], 1), attend_buckets(qkv, [2, 4], 1), rtol=0.02, atol=0.02)
-    except (ImportError, AttributeError, RuntimeError, NotImplementedError, TypeError, AssertionError) as error:
-        logger.info("no variable-length attention here (%s): rows of one length at a time instead", error)
+        torch.testing.assert_close(
+            attend_varlen(qkv, [2, 4], 1), attend_buckets(qkv, [2, 4], 1), rtol=0.02, atol=0.02
+        )
+    except (
+        ImportError,
+        AttributeError,
+        RuntimeError,
+        NotImplementedError,
+        TypeError,
+        AssertionError,
+    ) as error:
+        logger.info(
+            "no variable-length attention here (%s): rows of one length at a time instead", error
+        )
         return False
     return True

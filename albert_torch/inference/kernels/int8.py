@@ -38,7 +38,9 @@ class Recorder:
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         low, high = x.aminmax(dim=0)
-        self.low, self.high = (low.minimum(self.low), high.maximum(self.high)) if self.count else (low, high)
+        self.low, self.high = (
+            (low.minimum(self.low), high.maximum(self.high)) if self.count else (low, high)
+        )
         self.total = self.total + x.sum(dim=0)
         self.count += len(x)
         return self.kernel(x, residual)
@@ -61,7 +63,9 @@ class Steps:
 class Product:
     """q (S, in), bytes -> activation(scale (q - zero) W^T + b) + residual, in the dtype `out`, or as bytes again."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None, steps: Steps, hidden_act: str | None = None) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None, steps: Steps, hidden_act: str | None = None
+    ) -> None:
         self.steps, self.bias, self.hidden_act = steps, bias, hidden_act
         self.scales = weight.abs().amax(dim=1).clamp(min=1e-12) / 127  # (out,)
         self.zeros = torch.zeros(len(weight), dtype=torch.int32)
@@ -70,7 +74,9 @@ class Product:
     def _prepare(self, weight: Tensor) -> None:
         self.weight = weight.float() * self.scales[:, None]
 
-    def __call__(self, q: Tensor, residual: Tensor | None = None, out: Steps | torch.dtype = torch.float32) -> Tensor:
+    def __call__(
+        self, q: Tensor, residual: Tensor | None = None, out: Steps | torch.dtype = torch.float32
+    ) -> Tensor:
         x = (q.float() - self.steps.zero) * self.steps.scale
         y = F.linear(x, self.weight, self.bias)
         if self.hidden_act is not None:
@@ -86,13 +92,19 @@ class FusedProduct(Product):
     def _prepare(self, weight: Tensor) -> None:
         self.weight = torch.ops.onednn.qlinear_prepack(weight, None)
         # the erf form costs half as much as the tanh form, and they differ by less than a hundredth of a step
-        self.post_op = ("gelu", [], "none") if "gelu" in (self.hidden_act or "") else POST_OPS[self.hidden_act]
+        self.post_op = (
+            ("gelu", [], "none") if "gelu" in (self.hidden_act or "") else POST_OPS[self.hidden_act]
+        )
 
-    def __call__(self, q: Tensor, residual: Tensor | None = None, out: Steps | torch.dtype = torch.float32) -> Tensor:
+    def __call__(
+        self, q: Tensor, residual: Tensor | None = None, out: Steps | torch.dtype = torch.float32
+    ) -> Tensor:
         ops = torch.ops.onednn.qlinear_pointwise
         given = (q, self.steps.scale, self.steps.zero, self.weight, self.scales, self.zeros)
         if residual is not None:
-            y: Tensor = ops.binary(*given, residual, self.bias, 1.0, 0, out, 1.0, 0, "add", 1.0, "none", [], "")
+            y: Tensor = ops.binary(
+                *given, residual, self.bias, 1.0, 0, out, 1.0, 0, "add", 1.0, "none", [], ""
+            )
         elif isinstance(out, Steps):
             y = ops(*given, self.bias, out.scale, out.zero, torch.uint8, *self.post_op)
         else:
@@ -110,18 +122,25 @@ def to_bytes(x: Tensor) -> Tensor:
 def fused_works() -> bool:
     """Whether oneDNN's int8 operators run here and give the right numbers: tried, not guessed."""
     generator = torch.Generator().manual_seed(0)
-    weight, bias, residual = (torch.randn(shape, generator=generator) for shape in ((16, 32), (16,), (5, 16)))
+    weight, bias, residual = (
+        torch.randn(shape, generator=generator) for shape in ((16, 32), (16,), (5, 16))
+    )
     q = torch.randint(0, LEVELS, (5, 32), generator=generator).to(torch.uint8)
     steps, out = Steps(-2.0, 3.0), Steps(-1.0, 20.0)
     try:
         for hidden_act in (None, "gelu_new", "silu", "relu", "tanh"):
-            fused, plain = (kind(weight, bias, steps, hidden_act) for kind in (FusedProduct, Product))
+            fused, plain = (
+                kind(weight, bias, steps, hidden_act) for kind in (FusedProduct, Product)
+            )
             torch.testing.assert_close(fused(q), plain(q), rtol=1e-3, atol=1e-3)
             torch.testing.assert_close(fused(q, out=out), plain(q, out=out), rtol=0, atol=1)
         fused, plain = (kind(weight, None, steps) for kind in (FusedProduct, Product))
         torch.testing.assert_close(fused(q, residual), plain(q, residual), rtol=1e-3, atol=1e-3)
     except (AttributeError, RuntimeError, NotImplementedError, AssertionError) as error:
-        logger.info("oneDNN's int8 operators do not run here (%s): plain torch instead, which is slow", error)
+        logger.info(
+            "oneDNN's int8 operators do not run here (%s): plain torch instead, which is slow",
+            error,
+        )
         return False
     return True
 
@@ -150,7 +169,9 @@ def _not_zero(x: Tensor) -> Tensor:
     return x.clamp(min=float(x.max()) * 1e-3 + 1e-12)
 
 
-def product(weight: Tensor, bias: Tensor | None, steps: Steps, hidden_act: str | None = None) -> Product:
+def product(
+    weight: Tensor, bias: Tensor | None, steps: Steps, hidden_act: str | None = None
+) -> Product:
     """The fastest product of bytes for these weights."""
     return (FusedProduct if fused_works() else Product)(weight, bias, steps, hidden_act)
 
@@ -158,9 +179,14 @@ def product(weight: Tensor, bias: Tensor | None, steps: Steps, hidden_act: str |
 class Int8Linear:
     """A kernel: floats in, `dtype` out, the product in bytes."""
 
-    def __init__(self, weight: Tensor, bias: Tensor, seen: Recorder, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self, weight: Tensor, bias: Tensor, seen: Recorder, dtype: torch.dtype = torch.float32
+    ) -> None:
         self.quantizer = Quantizer(weight, seen)
-        self.product, self.dtype = product(*self.quantizer.fold(weight, bias), self.quantizer.steps), dtype
+        self.product, self.dtype = (
+            product(*self.quantizer.fold(weight, bias), self.quantizer.steps),
+            dtype,
+        )
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         return self.product(self.quantizer(x), residual, self.dtype)
@@ -169,7 +195,9 @@ class Int8Linear:
 class Int8FeedForward:
     """H -> F -> H, a kernel with bytes all the way: the narrow channels of F by themselves, and the wide ones."""
 
-    def __init__(self, ffn: Linear, ffn_output: Linear, hidden_act: str, inputs: Recorder, hidden: Recorder) -> None:
+    def __init__(
+        self, ffn: Linear, ffn_output: Linear, hidden_act: str, inputs: Recorder, hidden: Recorder
+    ) -> None:
         self.quantizer = Quantizer(ffn[0], inputs)
         weight, bias = self.quantizer.fold(*ffn)
         order = hidden.high.argsort()

@@ -25,7 +25,9 @@ logger = logging.getLogger(__name__)
 POST_OPS: dict[str | None, tuple[str, list[float], str]] = {
     None: ("none", [], ""),
     **dict.fromkeys(("gelu", "gelu_python"), ("gelu", [], "none")),
-    **dict.fromkeys(("gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python_tanh"), ("gelu", [], "tanh")),
+    **dict.fromkeys(
+        ("gelu_new", "gelu_fast", "gelu_pytorch_tanh", "gelu_python_tanh"), ("gelu", [], "tanh")
+    ),
     **dict.fromkeys(("silu", "swish"), ("swish", [], "")),
     "relu": ("relu", [], ""),
     "tanh": ("tanh", [], ""),
@@ -46,7 +48,9 @@ class PlainLinear:
 
     def __init__(self, weight: Tensor, bias: Tensor, hidden_act: str | None = None) -> None:
         self.weight, self.bias = weight, bias
-        self.activation: Callable[[Tensor], Tensor] | None = None if hidden_act is None else activation(hidden_act)
+        self.activation: Callable[[Tensor], Tensor] | None = (
+            None if hidden_act is None else activation(hidden_act)
+        )
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         y = torch.nn.functional.linear(x, self.weight, self.bias)  # (S, out)
@@ -66,7 +70,9 @@ class FusedLinear:
         if residual is None:
             y: Tensor = torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, *self.post_op)
         else:
-            y = torch.ops.mkldnn._linear_pointwise.binary(x, residual, self.weight, self.bias, "add")
+            y = torch.ops.mkldnn._linear_pointwise.binary(
+                x, residual, self.weight, self.bias, "add"
+            )
         return y
 
 
@@ -78,9 +84,13 @@ class MklLinear:
 
     def __init__(self, weight: Tensor, bias: Tensor, hidden_act: str | None = None) -> None:
         self.weight = torch.ops.mkl._mkl_reorder_linear_weight(weight, self.ROWS)
-        self.shape = weight.new_empty(()).expand_as(weight)  # all that the operator reads of the original
+        self.shape = weight.new_empty(()).expand_as(
+            weight
+        )  # all that the operator reads of the original
         self.bias = bias
-        self.activation: Callable[[Tensor], Tensor] | None = None if hidden_act is None else activation(hidden_act)
+        self.activation: Callable[[Tensor], Tensor] | None = (
+            None if hidden_act is None else activation(hidden_act)
+        )
         if POST_OPS[hidden_act][2] == "tanh":
             self.activation = _gelu_tanh
 
@@ -107,15 +117,24 @@ def fused_works(dtype: torch.dtype) -> bool:
     """Whether oneDNN's fused operators run here in `dtype` and give the right numbers: tried, not guessed."""
     generator = torch.Generator().manual_seed(0)
     x, weight, bias, residual = (
-        torch.randn(shape, generator=generator).to(dtype) for shape in ((5, 32), (16, 32), (16,), (5, 16))
+        torch.randn(shape, generator=generator).to(dtype)
+        for shape in ((5, 32), (16, 32), (16,), (5, 16))
     )
-    close = partial(torch.testing.assert_close, rtol=(bound := 1e-4 if dtype == torch.float32 else 0.02), atol=bound)
+    close = partial(
+        torch.testing.assert_close,
+        rtol=(bound := 1e-4 if dtype == torch.float32 else 0.02),
+        atol=bound,
+    )
     try:
         for hidden_act in ("gelu", "gelu_new", "silu", "relu", "tanh"):
-            close(FusedLinear(weight, bias, hidden_act)(x), PlainLinear(weight, bias, hidden_act)(x))
+            close(
+                FusedLinear(weight, bias, hidden_act)(x), PlainLinear(weight, bias, hidden_act)(x)
+            )
         close(FusedLinear(weight, bias)(x, residual), PlainLinear(weight, bias)(x, residual))
     except (AttributeError, RuntimeError, NotImplementedError, AssertionError) as error:
-        logger.info("oneDNN's fused operators do not run in %s here (%s): plain torch instead", dtype, error)
+        logger.info(
+            "oneDNN's fused operators do not run in %s here (%s): plain torch instead", dtype, error
+        )
         return False
     return True
 
@@ -123,10 +142,12 @@ def fused_works(dtype: torch.dtype) -> bool:
 @functools.cache
 def bf16_pays() -> bool:
     """Whether a bfloat16 product is faster than a float32 one here: on a CPU with bfloat16 dot products but no matrix
-    unit it may be half as fast, and float32 then serves better in every respect."""
+    unit it may be half as fast, and float32 then serves better in every respect.
+    """
     x, weight, bias = torch.zeros(256, 768), torch.zeros(768, 768), torch.zeros(768)
     fine, coarse = (
-        partial(linear(weight.to(kind), bias.to(kind)), x.to(kind)) for kind in (torch.float32, torch.bfloat16)
+        partial(linear(weight.to(kind), bias.to(kind)), x.to(kind))
+        for kind in (torch.float32, torch.bfloat16)
     )
     return _faster(coarse, fine)
 
@@ -134,13 +155,18 @@ def bf16_pays() -> bool:
 @functools.cache
 def mkl_pays() -> bool:
     """Whether MKL's packed product runs here, gives the right numbers for any number of rows, and is not the slower one
-    (as it may be on other makers' processors)."""
+    (as it may be on other makers' processors).
+    """
     generator = torch.Generator().manual_seed(0)
-    x, weight, bias = (torch.randn(shape, generator=generator) for shape in ((1024, 768), (768, 768), (768,)))
+    x, weight, bias = (
+        torch.randn(shape, generator=generator) for shape in ((1024, 768), (768, 768), (768,))
+    )
     try:
         packed, fused = MklLinear(weight, bias), FusedLinear(weight, bias)
         for rows in (1, 5, 64, 1024):
-            torch.testing.assert_close(packed(x[:rows], x[:rows]), fused(x[:rows], x[:rows]), rtol=1e-4, atol=1e-3)
+            torch.testing.assert_close(
+                packed(x[:rows], x[:rows]), fused(x[:rows], x[:rows]), rtol=1e-4, atol=1e-3
+            )
     except (AttributeError, RuntimeError, NotImplementedError, AssertionError) as error:
         logger.info("MKL's packed product does not run here (%s): oneDNN's instead", error)
         return False
@@ -174,7 +200,9 @@ class FeedForward:
 
     def __init__(self, ffn: Linear, ffn_output: Linear, hidden_act: str) -> None:
         self.ffn, self.ffn_output = linear(*ffn, hidden_act), linear(*ffn_output)
-        self.few = MklLinear(*ffn, hidden_act) if isinstance(self.ffn_output, MklLinear) else self.ffn
+        self.few = (
+            MklLinear(*ffn, hidden_act) if isinstance(self.ffn_output, MklLinear) else self.ffn
+        )
 
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         ffn = self.few if len(x) <= MklLinear.FEW else self.ffn
