@@ -1,105 +1,179 @@
-"""The house itself: who may import whom, how long a file may be, what importing costs."""
+"""The structure of the package: who imports whom, what importing costs, what a file may hold."""
 
-import ast
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Iterable
 
-import pytest
-from helpers.constants import ROOT
+from helpers.source_code import PACKAGE, SourceModule, called_name, source_modules
 
-PACKAGE = ROOT / "albert_torch"
-FILES = sorted(PACKAGE.rglob("*.py"))
+MODULES = {module.name: module for module in source_modules()}
 
-# Imports run one way: a module may import what stands to its right, and nothing else of ours.
-ALLOWED = {
-    "hub": "",
+# What a module or subpackage may import from this package. An entry also permits everything that
+# the entries it names may import, and a subpackage may import itself. The most specific entry that
+# matches a module is the one that applies.
+IMPORT_TABLE = {
+    "files": "",
+    "readers": "",
     "outputs": "",
-    "packing": "",
-    "attention": "packing",
     "losses": "",
-    "config": "hub",
-    "checkpoint": "hub",
-    "saving": "checkpoint hub config",
-    "pretrained": "attention checkpoint config hub saving",
-    "model": "pretrained attention config packing outputs",
-    "heads": "model losses config outputs pretrained checkpoint",
-    "register": "config heads pretrained",
-    "encoding": "",
-    "vocabulary": "encoding",
-    "spiece": "",
-    "tokenizer": "hub encoding vocabulary spiece",
+    "attention": "",
+    "hub": "files",
+    "config": "hub files",  # AlbertConfig.from_pretrained takes the name of a checkpoint
+    "tokenization": "hub files",
+    "checkpoints": "hub config files",
+    "checkpoints.convert": "checkpoints heads",
+    "pretrained": "checkpoints config",
+    "model": "pretrained attention outputs",
+    "heads": "model losses",
+    "parity": "heads tokenization",
+    "inference": "heads tokenization readers",
+    "inference.text_encoder": "inference finetuning.lora",
+    "training": "heads tokenization",
+    "export": "heads tokenization",
+    "integrations": "heads tokenization",
+    "finetuning": "training readers",
+    "finetuning.lora": "heads tokenization",
+    "pretraining": "training readers",
 }
-HEAVY = ("transformers", "matplotlib", "sentencepiece", "peft")
+# The public names, the command line and `python -m albert_torch` may import anything.
+UNRESTRICTED = ("", "__main__", "cli")
+# These imports stand inside functions, because the importer must work without loading the other.
+INSIDE_FUNCTIONS = {("inference.text_encoder", "finetuning.lora")}
+
+# Optional packages, and the modules that may import them: always inside a function, so that
+# importing the package never needs them and an error can name the extra to install.
+OPTIONAL = {
+    "transformers": ("parity", "integrations"),
+    "peft": ("integrations",),
+    "ray": ("integrations",),
+    "accelerate": ("training", "finetuning"),
+    "matplotlib": ("parity", "training.metric_logger"),
+    "tensorboard": ("training.metric_logger",),
+    "torch.utils.tensorboard": ("training.metric_logger",),
+    "pyarrow": ("readers", "finetuning.splits", "inference.encode_file"),
+    "zstandard": ("readers", "pretraining"),
+    "datasets": ("readers", "finetuning", "pretraining"),
+    "tomli": ("training.config", "cli"),
+    "onnx": ("export",),
+    "onnxruntime": ("export",),
+    "openvino": ("export",),
+    "sentence_transformers": (),
+    "sentencepiece": (),
+    "sklearn": (),
+    "scipy": (),
+    "tensorflow": (),
+}
+
+LONGEST_FILE = 320  # lines
+
+# Names that several modules define on purpose, with the same meaning everywhere.
+SHARED_NAMES = {
+    "logger": "every module logs under its own name",
+    "add_arguments": "each subcommand of the command line declares its options",
+    "run": "each subcommand of the command line runs itself",
+}
 
 
-def imports(path: Path, top_level: bool = False) -> set[str]:
-    """The modules that a file imports, anywhere in it or at its top level only."""
-    tree = ast.parse(path.read_text())
-    nodes = tree.body if top_level else list(ast.walk(tree))
-    names = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    for node in nodes:
-        if isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are absolute"
-            names.add(node.module or "")
-            names |= {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+def is_within(name: str, prefix: str) -> bool:
+    """Whether the module `name` is `prefix` or one of its submodules."""
+    return name == prefix or name.startswith(f"{prefix}.")
 
 
-@pytest.mark.parametrize("name", ALLOWED)
-def test_imports_run_one_way(name: str) -> None:
-    """Kills: a model that imports its loader's callers, a tokenizer that needs torch."""
-    ours = {
-        module.split(".")[1]
-        for module in imports(PACKAGE / f"{name}.py")
-        if module.startswith("albert_torch.")
-    }
-    assert ours <= set(ALLOWED[name].split())
-    assert ours == {other for other in ALLOWED[name].split() if other in ours}
+def most_specific(name: str, prefixes: Iterable[str]) -> str | None:
+    """The longest of `prefixes` that contains the module `name`."""
+    return max((prefix for prefix in prefixes if is_within(name, prefix)), key=len, default=None)
 
 
-@pytest.mark.parametrize("package", ["parity", "inference", "training"])
-def test_packages_stand_on_the_core_and_not_on_each_other(package: str) -> None:
-    """Kills: a trainer that needs the fast path, a core module that needs any of them."""
-    for path in (PACKAGE / package).glob("*.py"):
-        ours = {
-            module.split(".")[1] for module in imports(path) if module.startswith("albert_torch.")
-        }
-        assert ours <= {*ALLOWED, package}, path
-    for name in ALLOWED:
-        assert f"albert_torch.{package}" not in imports(PACKAGE / f"{name}.py")
+def imports_of_the_package(module: SourceModule) -> list[tuple[str, int, bool]]:
+    """The package's modules that `module` imports: name, line, whether at import time."""
+    found = []
+    for statement in module.imports():
+        parts = statement.module.split(".")
+        if parts[0] == "albert_torch":
+            candidates = [".".join(parts[1:end]) for end in range(len(parts), 0, -1)]
+            imported = next(name for name in candidates if name in MODULES)
+            found.append((imported, statement.line, statement.at_import_time))
+    return found
 
 
-def test_nothing_imports_the_command_line_and_optional_packages_stay_optional() -> None:
-    """Kills: an optional package that the package cannot do without."""
-    for path in FILES:
-        if path.name not in ("__main__.py", "cli.py"):
-            assert "albert_torch.cli" not in imports(path), path
-        heavy = {name.split(".")[0] for name in imports(path)} & set(HEAVY)
-        assert not heavy or path.stem in ("register", "records") or path.parent.name == "parity", (
-            path
-        )
-        assert not {name.split(".")[0] for name in imports(path, top_level=True)} & set(HEAVY), path
+def assert_none(offenders: list[str]) -> None:
+    assert not offenders, "\n" + "\n".join(offenders)
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_a_file_holds_one_idea(path: Path) -> None:
-    """Kills: files that grow past what is read in a sitting."""
-    assert len(path.read_text().splitlines()) <= 330
+def test_exceptional_imports_stand_inside_functions() -> None:
+    """Catches: an encoder that loads the fine-tuning package, and every task, when imported."""
+    assert_none(
+        [
+            f"{importer}, line {line}: {imported} is imported outside a function"
+            for importer, target in INSIDE_FUNCTIONS
+            for imported, line, at_import_time in imports_of_the_package(MODULES[importer])
+            if is_within(imported, target) and at_import_time
+        ]
+    )
 
 
-def test_importing_does_not_import_what_is_optional() -> None:
-    """Kills: `import albert_torch` that pulls transformers, matplotlib or numpy's friends in."""
-    code = "import sys, albert_torch; print(*sorted(set(sys.modules) & {'transformers', 'matplotlib', 'pandas', 'scipy'}))"
+def test_nothing_imports_the_command_line() -> None:
+    """Catches: library code that can only be used through a command."""
+    assert_none(
+        [
+            f"{name}, line {line}: imports {imported}"
+            for name, module in MODULES.items()
+            if most_specific(name, ("__main__", "cli")) is None
+            for imported, line, _ in imports_of_the_package(module)
+            if is_within(imported, "cli")
+        ]
+    )
+
+
+def test_optional_packages_are_imported_inside_functions_where_they_are_used() -> None:
+    """Catches: a module that cannot be imported without an extra; transformers in the model."""
+    offenders = []
+    for name, module in MODULES.items():
+        for statement in module.imports():
+            package = most_specific(statement.module, OPTIONAL)
+            if package is None:
+                continue
+            if statement.at_import_time:
+                offenders.append(f"{name}, line {statement.line}: {package} outside a function")
+            if most_specific(name, OPTIONAL[package]) is None:
+                offenders.append(f"{name}, line {statement.line}: may not import {package}")
+    assert_none(offenders)
+
+
+def test_importing_the_package_imports_nothing_optional() -> None:
+    """Catches: `import albert_torch` that loads transformers, matplotlib or pandas."""
+    code = "import sys, albert_torch; print(*{name.split('.')[0] for name in sys.modules})"
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
-    assert result.stdout.strip() == ""
+    loaded = set(result.stdout.split())
+    assert "albert_torch" in loaded
+    assert loaded & {*OPTIONAL, "pandas"} == set()
 
 
-def test_tokenizing_needs_no_torch() -> None:
-    """Kills: a tokenizer that takes a second to import in a process that only counts tokens."""
-    for name in ("encoding", "vocabulary", "spiece", "tokenizer", "hub"):
-        assert "torch" not in {
-            module.split(".")[0] for module in imports(PACKAGE / f"{name}.py", top_level=True)
-        }
+def test_tokenization_works_without_torch() -> None:
+    """Catches: a tokenizer that needs torch, or a second to import it, in order to count tokens."""
+    code = f"""
+import sys, types
+package = types.ModuleType("albert_torch")  # the package's own __init__ imports the models
+package.__path__ = [{str(PACKAGE)!r}]
+sys.modules.update(albert_torch=package, torch=None)  # importing torch fails
+from albert_torch.tokenization.tokenizer import AlbertTokenizer
+print(AlbertTokenizer.from_pretrained("albert-torch/nano")("a lite bert")["input_ids"])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("[2, ")
+
+
+def test_the_library_does_not_print() -> None:
+    """Catches: output that a caller cannot silence. Commands write to stdout, the library logs."""
+    assert_none(
+        [
+            f"{name}, line {call.lineno}: print"
+            for name, module in MODULES.items()
+            if not is_within(name, "cli")
+            for call in module.calls()
+            if called_name(call) == "print"
+        ]
+    )
