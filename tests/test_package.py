@@ -1,5 +1,6 @@
 """What a stranger gets: the built wheel, the installed command, the README's code."""
 
+import ast
 import os
 import re
 import shlex
@@ -89,6 +90,37 @@ def test_the_installed_command_runs(installed: Path, tmp_path: Path) -> None:
         check=True,
     )
     assert str(installed) in where.stdout
+
+
+def test_the_lists_of_public_names_agree() -> None:
+    """Catches: a name that type checkers see and that cannot be imported, or the other way round."""
+    source = ast.parse(Path(albert_torch.__file__).read_text())
+    (block,) = [node for node in source.body if isinstance(node, ast.If)]
+    imported = {
+        alias.name: node.module
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    lazily = {name: f"albert_torch.{module}" for name, module in albert_torch._MODULE_OF.items()}
+    assert imported == lazily
+    assert {*albert_torch.__all__} == {*imported, "__version__"}
+    for name in albert_torch.__all__:
+        assert getattr(albert_torch, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'AlbertForNothing'"):
+        _ = albert_torch.AlbertForNothing
+
+
+def test_importing_the_package_does_not_import_torch() -> None:
+    """Catches: an import at the top of a module that makes `albert-torch --help` wait for torch."""
+    code = """
+import sys
+import albert_torch
+import albert_torch.cli
+assert "torch" not in sys.modules and "huggingface_hub" not in sys.modules
+assert albert_torch.inference.optimize  # a submodule is imported when it is asked for
+"""
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
 def test_the_readmes_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

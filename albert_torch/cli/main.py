@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from albert_torch import __version__
-from albert_torch.hub import NANO, Source
 
 if TYPE_CHECKING:
+    from albert_torch.hub import Source
     from albert_torch.inference import Encoder
 
+NANO = "albert-torch/nano"
 EQUAL, DIFFERENT, COULD_NOT_RUN, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -65,6 +66,8 @@ def _add_hub_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _source(name: str, args: argparse.Namespace) -> Source:
+    from albert_torch.hub import Source
+
     return Source(
         name,
         args.revision,
@@ -245,6 +248,7 @@ def _encoder_options(parser: argparse.ArgumentParser, default: str | None) -> No
 def _encoder(args: argparse.Namespace, pooling: str = "mean") -> Encoder:
     import torch
 
+    from albert_torch.hub import Source
     from albert_torch.inference import Encoder
 
     place = {"revision": args.revision, "cache_dir": args.cache_dir, "token": args.token}
