@@ -3,12 +3,13 @@
 from albert_torch.finetuning.config import FinetuningConfig
 from albert_torch.finetuning.finetune import finetune
 from albert_torch.finetuning.lora import (
-    add_lora,
-    expand_groups,
+    is_adapter_directory,
     load_adapter,
-    merge_lora,
+    load_merged,
+    merge_adapter,
     save_adapter,
 )
+from albert_torch.finetuning.lora_layers import add_lora, expand_groups, merge_lora
 from albert_torch.finetuning.trainer import Result
 from albert_torch.training.loop import Diverged
 
@@ -19,7 +20,10 @@ __all__ = [
     "add_lora",
     "expand_groups",
     "finetune",
+    "is_adapter_directory",
     "load_adapter",
+    "load_merged",
+    "merge_adapter",
     "merge_lora",
     "save_adapter",
 ]

@@ -1,181 +1,259 @@
-"""Low-rank deltas for the shared layer, one for all of its runs or one for each depth; and unsharing the layer.
+"""Adapter directories: deltas and head of a fine-tuned model, stored without the base model.
 
-The encoder runs group `i * G // L` of its G stored groups at depth i. Per-depth deltas are therefore no change of the
-forward pass: the list of groups becomes one of L, whose weights are the same parameters and whose deltas are their own.
+Fine-tuning with `lora_rank` writes `adapter/adapter.json` (settings, the name of the base model,
+the config) and `adapter/model.safetensors` (deltas, pooler and head) into the directory of the run,
+and the tokenizer beside them.
 """
 
 from __future__ import annotations
 
-import copy
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import Tensor
 
+from albert_torch.checkpoints.reader import CheckpointError
 from albert_torch.checkpoints.writer import save_state_dict
-from albert_torch.files import write
+from albert_torch.config import AlbertConfig
+from albert_torch.files import write_text
+from albert_torch.finetuning.lora_layers import LoRALinear, add_lora, merge_lora
+from albert_torch.hub import Source
+from albert_torch.model import AlbertModel
 from albert_torch.pretrained import AlbertPreTrainedModel
+from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
-Model = TypeVar("Model", bound=AlbertPreTrainedModel)
-
-
-class LoRALinear(nn.Linear):
-    """A linear map plus `scale * up @ down` of a low rank (Hu et al. 2021); `up` starts at zero."""
-
-    def __init__(self, base: nn.Linear, rank: int, scale: float) -> None:
-        nn.Module.__init__(self)
-        self.in_features, self.out_features, self.scale = base.in_features, base.out_features, scale
-        self.weight, self.bias = (
-            base.weight,
-            base.bias,
-        )  # the parameters themselves: shared by all depths
-        self.lora_down = nn.Parameter(torch.empty(rank, base.in_features))
-        self.lora_up = nn.Parameter(torch.zeros(base.out_features, rank))
-        nn.init.kaiming_uniform_(self.lora_down, a=5**0.5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., in) -> (..., out)."""
-        low = nn.functional.linear(x, self.lora_down)  # (..., rank)
-        return super().forward(x) + self.scale * nn.functional.linear(low, self.lora_up)
-
-    def merged(self) -> nn.Linear:
-        """The plain linear map with the delta added to its weight."""
-        plain = nn.Linear(
-            self.in_features, self.out_features, device=self.weight.device, dtype=self.weight.dtype
-        )
-        with torch.no_grad():
-            plain.weight.copy_(self.weight + self.scale * self.lora_up @ self.lora_down)
-            plain.bias.copy_(self.bias)
-        return plain
-
-
-def add_lora(
-    model: AlbertPreTrainedModel, rank: int, alpha: float = 16.0, per_depth: bool = False
-) -> None:
-    """Freeze the encoder and embeddings, and give every linear map of the layers a delta; the head stays trainable.
-
-    `per_depth`: a delta for each of the L runs, where the weights stay shared. Changes `model` in place.
-    """
-    for parameter in model.base_model.parameters():
-        parameter.requires_grad = False
-    encoder = model.base_model.encoder
-    if any(isinstance(module, LoRALinear) for module in encoder.modules()):
-        raise ValueError(
-            "this model has low-rank deltas already: merge or load the adapter into a fresh model"
-        )
-    if per_depth:
-        _spread(model, share=True)
-    for parent in list(encoder.albert_layer_groups.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.Linear):
-                setattr(
-                    parent,
-                    name,
-                    LoRALinear(child, rank, alpha / rank).to(
-                        child.weight.device, child.weight.dtype
-                    ),
-                )
-    if getattr(model.base_model, "pooler", None) is not None:  # the pooler belongs to the head
-        model.base_model.pooler.requires_grad_(True)
-
-
-def expand_groups(model: Model, num_groups: int | None = None) -> Model:
-    """A copy whose layer is unshared into `num_groups` groups (None: one for each of the L runs); the same numbers.
-
-    Raises `ValueError` for a number of groups that does not divide L, or that is no multiple of the present one.
-    """
-    expanded = copy.deepcopy(model)
-    _spread(expanded, share=False, num_groups=num_groups)
-    return expanded
-
-
-def _spread(model: AlbertPreTrainedModel, share: bool, num_groups: int | None = None) -> None:
-    """Give the encoder a group for each depth, or `num_groups`: copies, or the same parameters in other modules."""
-    encoder, layers = model.base_model.encoder, model.config.num_hidden_layers
-    groups = encoder.albert_layer_groups
-    count = layers if num_groups is None else num_groups
-    if count < 1 or layers % count or count % len(groups):
-        allowed = [n for n in range(1, layers + 1) if layers % n == 0 and n % len(groups) == 0]
-        raise ValueError(
-            f"num_groups={count}: {layers} layers in {len(groups)} groups can have {allowed}"
-        )
-    spread = []
-    for i in range(count):
-        group = groups[i * len(groups) // count]
-        memo = {id(parameter): parameter for parameter in group.parameters()} if share else {}
-        spread.append(copy.deepcopy(group, memo))
-    encoder.albert_layer_groups = nn.ModuleList(spread)
-    if not share:
-        model.config.num_hidden_groups = count
-
-
-def merge_lora(model: Model) -> Model:
-    """A copy with the deltas added to the weights. Per-depth deltas leave no shared layer: it has L groups then."""
-    merged = copy.deepcopy(model)
-    groups = merged.base_model.encoder.albert_layer_groups
-    for parent in list(groups.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, LoRALinear):
-                setattr(parent, name, child.merged())
-    merged.config.num_hidden_groups = len(groups)
-    # What had no delta (LayerNorms) is still shared between the groups: each gets its own.
-    merged.base_model.encoder.albert_layer_groups = nn.ModuleList(
-        copy.deepcopy(group) for group in groups
-    )
-    return merged.requires_grad_(True)
+ADAPTER_DIRECTORY = "adapter"  # inside the directory that fine-tuning writes to
+ADAPTER_CONFIG = "adapter.json"
+ADAPTER_WEIGHTS = "model.safetensors"
 
 
 def save_adapter(
     model: AlbertPreTrainedModel, directory: str | Path, weights: Mapping[str, Tensor] | None = None
 ) -> None:
-    """Write what is trained (deltas and head) into `directory`/adapter; `weights`: a state dict to use."""
+    """Write the trained part of a model (deltas, pooler, head) to `directory`/adapter.
+
+    Args:
+        model: A model with deltas.
+        directory: The directory to write to; it is created if necessary.
+        weights: A state dict to use instead of the model's own, as sharded training needs.
+
+    Raises:
+        ValueError: If the model has no deltas.
+        OSError: If the disk is full.
+    """
     deltas = [module for module in model.modules() if isinstance(module, LoRALinear)]
     if not deltas:
         raise ValueError(
-            "this model has no low-rank deltas: add_lora makes them, save_pretrained saves a whole model"
+            "this model has no low-rank deltas: add them with add_lora, or save the whole model "
+            "with save_pretrained"
         )
+    state = model.state_dict() if weights is None else weights
     trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
-    state = {
-        name: tensor for name, tensor in (weights or model.state_dict()).items() if name in trained
-    }
-    groups = model.base_model.encoder.albert_layer_groups
     rank = deltas[0].lora_down.shape[0]
+    base = model.name_or_path
     settings = {
         "rank": rank,
         "alpha": deltas[0].scale * rank,
-        "per_depth": len(groups) != model.config.num_hidden_groups,
-        "base_model": model.name_or_path,
+        "per_depth": _has_deltas_per_depth(model),
+        "base_model": str(Path(base).resolve()) if base and Path(base).is_dir() else base,
+        "model_class": type(model).__name__,
         "config": json.loads(model.config.to_json_string()),
     }
-    folder = Path(directory) / "adapter"
-    save_state_dict(state, folder)
-    write(
-        folder / "adapter.json",
-        lambda path: path.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8"),
+    folder = Path(directory) / ADAPTER_DIRECTORY
+    save_state_dict({name: tensor for name, tensor in state.items() if name in trained}, folder)
+    write_text(folder / ADAPTER_CONFIG, json.dumps(settings, indent=2) + "\n")
+
+
+def _has_deltas_per_depth(model: AlbertPreTrainedModel) -> bool:
+    """Whether the list of groups was extended beyond the groups that the config counts."""
+    return len(model.base_model.encoder.albert_layer_groups) != model.config.num_hidden_groups
+
+
+def is_adapter_directory(directory: str | os.PathLike[str] | Source) -> bool:
+    """Return whether this is a local directory that holds an adapter (see `save_adapter`)."""
+    return (_adapter_folder(directory) / ADAPTER_CONFIG).is_file()
+
+
+def _adapter_folder(directory: str | os.PathLike[str] | Source) -> Path:
+    if isinstance(directory, Source):
+        directory = Path(directory.name_or_dir) / directory.subfolder
+    return Path(directory).expanduser() / ADAPTER_DIRECTORY
+
+
+def _read_settings(folder: Path) -> dict[str, Any]:
+    if not (folder / ADAPTER_CONFIG).is_file():
+        raise FileNotFoundError(
+            f"there is no adapter in {folder.parent}: {folder / ADAPTER_CONFIG} does not exist. "
+            "Fine-tuning with lora_rank writes one, and so does save_adapter"
+        )
+    settings: dict[str, Any] = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
+    return settings
+
+
+def load_adapter(model: AlbertPreTrainedModel, directory: str | os.PathLike[str]) -> None:
+    """Add the deltas of an adapter to its base model and load the trained head, in place.
+
+    Raises:
+        FileNotFoundError: If the directory holds no adapter.
+        ValueError: If the model already has deltas, or the adapter was trained on a model of
+            another shape.
+    """
+    folder = _adapter_folder(directory)
+    settings = _read_settings(folder)
+    state = load_file(folder / ADAPTER_WEIGHTS)
+    add_lora(model, settings["rank"], settings["alpha"], settings["per_depth"])
+    expected = {name: p.shape for name, p in model.named_parameters() if p.requires_grad}
+    stored = {name: tensor.shape for name, tensor in state.items()}
+    if expected != stored:
+        differing = sorted(expected.items() ^ stored.items())
+        raise ValueError(
+            f"the adapter in {folder} does not fit this {type(model).__name__}; "
+            f"the first differences are {differing[:4]}"
+        )
+    model.load_state_dict(state, strict=False)
+
+
+def load_merged(
+    directory: str | os.PathLike[str] | Source,
+    *,
+    base_model: str | os.PathLike[str] | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+) -> AlbertPreTrainedModel:
+    """Load a model that was fine-tuned with `lora_rank`, its deltas merged into the weights.
+
+    The result is a plain model of the class that was trained, in evaluation mode, with the config
+    it was trained with (labels included). If the deltas are per depth, its layers are not shared:
+    it has one group for each layer.
+
+    Args:
+        directory: A directory that holds an adapter (see `is_adapter_directory`). If it is a
+            `Source`, its `cache_dir`, `token` and `local_files_only` apply to fetching the base
+            model.
+        base_model: The directory or Hub name of the base model; None: the one that the adapter
+            names.
+        dtype: The dtype of the result; None: the one that the deltas were trained in.
+        device: The device of the result; None: the CPU.
+
+    Raises:
+        FileNotFoundError: If there is no adapter, or its base model cannot be found.
+        CheckpointError: If the base model does not fit the adapter.
+    """
+    source = directory if isinstance(directory, Source) else Source(directory)
+    folder = _adapter_folder(source)
+    settings = _read_settings(folder)
+    trained_dtype = next(iter(load_file(folder / ADAPTER_WEIGHTS).values())).dtype
+    config = AlbertConfig.from_dict(settings["config"])
+    backbone = _load_base(source, base_model or settings["base_model"], config, trained_dtype)
+    model = _model_class(settings["model_class"])(config).to(trained_dtype)
+    model.base_model.embeddings = backbone.embeddings
+    model.base_model.encoder = backbone.encoder
+    model.tie_weights()
+    load_adapter(model, folder.parent)
+    merged = merge_lora(model).eval()
+    merged.name_or_path = str(folder.parent)
+    return merged.to(device=device, dtype=dtype)
+
+
+def _load_base(
+    source: Source, base_model: str | os.PathLike[str], config: AlbertConfig, dtype: torch.dtype
+) -> AlbertModel:
+    """Load the embeddings and the encoder of the model that an adapter was trained on."""
+    if not base_model:
+        raise FileNotFoundError(
+            f"the adapter in {source} names no base model, because it was trained on random "
+            "weights: "
+            "if these weights were saved, pass their directory as base_model"
+        )
+    try:
+        return AlbertModel.from_pretrained(
+            base_model,
+            cache_dir=source.cache_dir,
+            token=source.token,
+            local_files_only=source.local_files_only,
+            config=config,
+            dtype=dtype,
+            add_pooling_layer=False,
+        )
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"the adapter in {source} was trained on the base model {os.fspath(base_model)}, which "
+            "is not available: "
+            f"{error}. If it was moved, pass its new directory as base_model"
+        ) from error
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"the base model {os.fspath(base_model)} does not fit the adapter in {source}: {error}"
+        ) from error
+
+
+def _model_class(name: str) -> type[AlbertPreTrainedModel]:
+    """The model class of this name, of this package or defined outside of it."""
+    classes = list(AlbertPreTrainedModel.__subclasses__())
+    for model_class in classes:
+        if model_class.__name__ == name:
+            return model_class
+        classes += model_class.__subclasses__()
+    raise CheckpointError(
+        f"the adapter is for a model of the class {name}, which is not defined: import the module "
+        "that defines it "
+        "(on the command line: --plugin MODULE)"
     )
 
 
-def load_adapter(model: AlbertPreTrainedModel, directory: str | Path) -> None:
-    """Put an adapter's deltas and head on a model that was built from the same checkpoint, in place.
+def merge_adapter(
+    directory: str | os.PathLike[str] | Source,
+    out: str | os.PathLike[str],
+    *,
+    expand: bool = False,
+    base_model: str | os.PathLike[str] | None = None,
+) -> AlbertPreTrainedModel:
+    """Write the merged model of an adapter, and its tokenizer, as a plain checkpoint.
 
-    Raises `FileNotFoundError` where there is none, `ValueError` for one of another shape.
+    Deltas that all runs of the shared layer have in common become part of the shared weights.
+    Per-depth deltas cannot: the merged layers differ, so the checkpoint must store each of them
+    (`num_hidden_groups = num_hidden_layers`).
+
+    Args:
+        directory: As for `load_merged`.
+        out: The directory to write to.
+        expand: Allow a checkpoint with unshared layers.
+        base_model: As for `load_merged`.
+
+    Returns:
+        The merged model.
+
+    Raises:
+        FileNotFoundError: If there is no adapter, or its base model cannot be found.
+        CheckpointError: If the base model does not fit the adapter.
+        ValueError: If the deltas are per depth and `expand` is false, or `out` itself holds an
+            adapter.
+        OSError: If the disk is full.
     """
-    folder = Path(directory) / "adapter"
-    if not (folder / "adapter.json").exists():
-        raise FileNotFoundError(f"no adapter in {folder}: save_adapter writes one")
-    settings = json.loads((folder / "adapter.json").read_text(encoding="utf-8"))
-    state = load_file(folder / "model.safetensors")
-    add_lora(model, settings["rank"], settings["alpha"], settings["per_depth"])
-    trained = {name: p.shape for name, p in model.named_parameters() if p.requires_grad}
-    if trained != {name: tensor.shape for name, tensor in state.items()}:
-        differing = sorted(
-            trained.items() ^ {name: tensor.shape for name, tensor in state.items()}.items()
-        )
+    folder = _adapter_folder(directory)
+    settings = _read_settings(folder)
+    num_layers = settings["config"]["num_hidden_layers"]
+    if settings["per_depth"] and not expand:
         raise ValueError(
-            f"the adapter in {folder} does not fit {type(model).__name__}: {differing[:4]}"
+            f"the adapter in {folder.parent} has its own deltas for each of the {num_layers} "
+            "layers, so the merged "
+            "layers are all different and cannot be stored as one shared layer. Use expand=True "
+            "(--expand) to write a "
+            f"checkpoint with num_hidden_groups = num_hidden_layers = {num_layers}, which is "
+            "larger, or use the adapter "
+            "directory as it is"
         )
-    model.load_state_dict(state, strict=False)
+    if is_adapter_directory(out):
+        raise ValueError(
+            f"{os.fspath(out)} holds an adapter: write the merged model to another directory"
+        )
+    model = load_merged(directory, base_model=base_model)
+    model.save_pretrained(out)
+    if (folder.parent / "tokenizer.json").is_file():
+        AlbertTokenizer.from_pretrained(folder.parent).save_pretrained(out)
+    return model

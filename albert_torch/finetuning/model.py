@@ -8,7 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from albert_torch.finetuning.config import FinetuningConfig
-from albert_torch.finetuning.lora import add_lora, load_adapter, save_adapter
+from albert_torch.finetuning.lora import load_adapter, save_adapter
+from albert_torch.finetuning.lora_layers import add_lora
 from albert_torch.finetuning.tasks.base import Task
 from albert_torch.pretrained import AlbertPreTrainedModel
 from albert_torch.training.model import build
