@@ -57,11 +57,22 @@ def test_the_wheel_holds_the_package_and_nothing_else(installed: Path) -> None:
     """Kills: a subpackage, the typing marker or the licence left out; tests or scripts put in."""
     (wheel,) = installed.glob("albert_torch-*.whl")
     names = zipfile.ZipFile(wheel).namelist()
-    package = ROOT / "albert_torch"
+    package, configs = ROOT / "albert_torch", ROOT / "configs"
     shipped = [*package.rglob("*.py"), *(package / "nano").iterdir(), package / "py.typed"]
-    want = {str(path.relative_to(ROOT)) for path in shipped}
+    want = {path.relative_to(ROOT).as_posix() for path in shipped}
+    recipes = [*configs.glob("*/*.toml"), *configs.glob("model/*.json")]
+    want |= {f"albert_torch/recipes/{path.relative_to(configs).as_posix()}" for path in recipes}
     assert {name for name in names if ".dist-info/" not in name} == want
     assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_the_list_of_packages_is_complete() -> None:
+    """Catches: a new subpackage that works in a clone and is missing from the wheel."""
+    directories = {path.parent for path in (ROOT / "albert_torch").rglob("__init__.py")}
+    want = {".".join(path.relative_to(ROOT).parts) for path in directories}
+    text = (ROOT / "pyproject.toml").read_text()
+    (declared,) = re.findall(r"^packages = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
+    assert {*re.findall(r'"(.+?)"', declared)} == want | {"albert_torch.recipes"}
 
 
 def test_the_installed_command_runs(installed: Path, tmp_path: Path) -> None:

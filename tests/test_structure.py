@@ -13,6 +13,7 @@ MODULES = {module.name: module for module in source_modules()}
 # matches a module is the one that applies.
 IMPORT_TABLE = {
     "files": "",
+    "recipe_files": "",
     "readers": "",
     "outputs": "",
     "losses": "",
