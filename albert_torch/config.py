@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from albert_torch.files import atomic_write_text, read_json
 from albert_torch.hub import Source
 
 PROBLEM_TYPES = ("regression", "single_label_classification", "multi_label_classification")
@@ -213,14 +214,7 @@ class AlbertConfig:
             name_or_dir, revision, subfolder, cache_dir, token, local_files_only, force_download
         )
         path = source.get("config.json")
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{path} is not JSON ({error}); download or save it again") from None
-        if not isinstance(values, dict):
-            raise ValueError(
-                f"{path} holds a {type(values).__name__}; a config.json is one JSON object"
-            )
+        values = read_json(path)
         try:
             return cls.from_dict(values, **overrides)
         except ValueError as error:
@@ -241,12 +235,7 @@ class AlbertConfig:
         """Write `config.json` into `directory`, made if need be; the old file stays whole until the new one is."""
         folder = Path(directory)
         folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".config.json.{os.getpid()}"
-        try:
-            partial.write_text(self.to_json_string(), encoding="utf-8")
-            os.replace(partial, folder / "config.json")
-        finally:
-            partial.unlink(missing_ok=True)
+        atomic_write_text(folder / "config.json", self.to_json_string())
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, AlbertConfig) and self.to_dict() == other.to_dict()

@@ -158,10 +158,10 @@ def test_what_contradicts_itself_raises(values: dict[str, Any], message: str) ->
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is not JSON"),
-        ('{"hidden_size": 768', "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
-        ("[1, 2]", "holds a list; a config.json is one JSON object"),
+        ("", "is not valid JSON"),
+        ('{"hidden_size": 768', "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        ("[1, 2]", "holds a JSON list instead of an object"),
         ('{"model_type": "gpt2"}', r"config\.json: model_type is 'gpt2'"),
     ],
 )

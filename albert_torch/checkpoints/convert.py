@@ -21,6 +21,7 @@ from albert_torch.checkpoints.matching import (
 from albert_torch.checkpoints.reader import CheckpointError, read_state_dict
 from albert_torch.checkpoints.writer import config_text, save_state_dict
 from albert_torch.config import AlbertConfig
+from albert_torch.files import atomic_write
 from albert_torch.hub import Source
 
 TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "vocab.txt", "tokenizer_config.json", "special_tokens_map.json",
@@ -65,4 +66,5 @@ def convert(
         if (file := source.find(name)) is not None and file.resolve() != (
             Path(directory) / name
         ).resolve():
-            shutil.copyfile(file, Path(directory) / name)
+            with atomic_write(Path(directory) / name) as temporary:
+                shutil.copyfile(file, temporary)

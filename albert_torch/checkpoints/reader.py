@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import pickle
 import re
 import zipfile
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from albert_torch.files import read_json
 from albert_torch.hub import Source
 
 logger = logging.getLogger(__name__)
@@ -108,18 +106,11 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def _read_shards(source: Source, index: Path) -> dict[str, Tensor]:
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        if twice := [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]:
-            raise CheckpointError(f"{index} names a key twice: {', '.join(twice)}")
-        return dict(pairs)
-
     try:
-        content = json.loads(index.read_text(encoding="utf-8"), object_pairs_hook=unique)
-    except CheckpointError:
-        raise
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{index} is not JSON ({error}); download or save it again") from None
-    weight_map = content.get("weight_map") if isinstance(content, dict) else None
+        content = read_json(index, allow_duplicate_keys=False)
+    except ValueError as error:
+        raise CheckpointError(str(error)) from None
+    weight_map = content.get("weight_map")
     if (
         not isinstance(weight_map, dict)
         or not weight_map

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import json
 import os
@@ -12,11 +11,11 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
 from albert_torch.config import AlbertConfig
+from albert_torch.files import atomic_write_many, sync_directory
 
 _WEIGHTS = re.compile(r"model((-v\d+)?-\d{5}-of-\d{5})?\.safetensors(\.index\.json)?")
 _UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
@@ -55,37 +54,22 @@ def save_state_dict(
         files["model.safetensors.index.json"] = json.dumps(index, indent=2) + "\n"
     if config is not None:
         files["config.json"] = config
-    partial = {name: folder / f".{name}.{os.getpid()}.partial" for name in files}
-    try:
-        for name, path in partial.items():
+    with atomic_write_many(folder, files) as temporary_paths:
+        for name, path in temporary_paths.items():
             _write(path, files[name])
-        for name, path in partial.items():
-            os.replace(path, folder / name)
-    except (OSError, SafetensorError) as error:
-        number = getattr(error, "errno", None) or errno.EIO
-        raise OSError(number, f"could not save ({error}); the old files are as they were; free space or save elsewhere",
-                      str(folder)) from error  # fmt: skip
-    finally:
-        for path in partial.values():
-            path.unlink(missing_ok=True)
-    _sync(folder)
     for path in folder.glob(
         "model*"
     ):  # what is left of an earlier save; a model.safetensors would be read first
         if path.name not in files and _WEIGHTS.fullmatch(path.name):
             path.unlink(missing_ok=True)
-    _sync(folder)
+    sync_directory(folder)
 
 
 def _write(path: Path, content: Mapping[str, Tensor] | str) -> None:
-    path.touch()
-    mode = path.stat().st_mode  # save_file makes files that only their owner can read
     if isinstance(content, str):
         path.write_text(content, encoding="utf-8")
     else:
         save_file(dict(content), path, metadata={"format": "pt"})
-    path.chmod(mode)
-    _sync(path)
 
 
 def _split(state: Mapping[str, Tensor], limit: int) -> list[dict[str, Tensor]]:
@@ -117,16 +101,6 @@ def _bytes(size: int | str) -> int:
             f"max_shard_size={size!r} must be a number of bytes above 0, or text such as '5GB' or '9MiB'"
         )
     return int(text[1]) * _UNITS[text[2]]
-
-
-def _sync(path: Path) -> None:
-    if path.is_dir() and os.name != "posix":
-        return  # only POSIX can sync a directory
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def config_text(

@@ -9,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from albert_torch.files import write_text
+from albert_torch.files import atomic_write_json, atomic_write_text
 from albert_torch.finetuning.config import FinetuningConfig
 from albert_torch.finetuning.tasks.base import Split, Task
 from albert_torch.finetuning.tasks.registry import make_task
@@ -34,13 +34,13 @@ def finetune(recipe: FinetuningConfig, directory: str | Path, resume: bool = Fal
         return [_one(recipe, folder, material, resume)]
     folder.mkdir(parents=True, exist_ok=True)
     if first_process():
-        write_text(folder / "recipe.toml", recipe.to_toml())
+        atomic_write_text(folder / "recipe.toml", recipe.to_toml())
     results, paths = [], []
     for seed in range(recipe.seed, recipe.seed + recipe.seeds):
         paths.append(folder / f"seed-{seed}")
         results.append(_one(replace(recipe, seed=seed, seeds=1), paths[-1], material, resume))
     if first_process():
-        write_text(folder / "summary.json", json.dumps(summary(results, paths), indent=2) + "\n")
+        atomic_write_json(folder / "summary.json", summary(results, paths))
     return results
 
 
@@ -77,7 +77,7 @@ def _one(recipe: FinetuningConfig, folder: Path, material: Datasets, resume: boo
         )
         trainer = Trainer(tried, folder, material, attempt, state)
         if trainer.accelerator.is_main_process:
-            write_text(folder / "recipe.toml", recipe.to_toml())
+            atomic_write_text(folder / "recipe.toml", recipe.to_toml())
         result = trainer.run(stop_on_collapse=attempt < recipe.restarts_on_collapse)
         if result.ended != "collapse":
             break
@@ -92,11 +92,11 @@ def _one(recipe: FinetuningConfig, folder: Path, material: Datasets, resume: boo
         predictions = material.task.predictions(material.test, kept)
     if trainer.accelerator.is_main_process:
         if predictions is not None:
-            write_text(
+            atomic_write_text(
                 folder / "predictions.jsonl",
                 "".join(json.dumps(line) + "\n" for line in predictions),
             )
-        write_text(folder / "result.json", json.dumps(asdict(result), indent=2) + "\n")
+        atomic_write_json(folder / "result.json", asdict(result))
     leave_at_exit()
     return result
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from albert_torch.checkpoints.reader import CheckpointError
 from albert_torch.checkpoints.writer import save_state_dict
 from albert_torch.config import AlbertConfig
-from albert_torch.files import write_text
+from albert_torch.files import atomic_write_json, read_json
 from albert_torch.finetuning.lora_layers import LoRALinear, add_lora, merge_lora
 from albert_torch.hub import Source
 from albert_torch.model import AlbertModel
@@ -66,7 +66,7 @@ def save_adapter(
     }
     folder = Path(directory) / ADAPTER_DIRECTORY
     save_state_dict({name: tensor for name, tensor in state.items() if name in trained}, folder)
-    write_text(folder / ADAPTER_CONFIG, json.dumps(settings, indent=2) + "\n")
+    atomic_write_json(folder / ADAPTER_CONFIG, settings)
 
 
 def _has_deltas_per_depth(model: AlbertPreTrainedModel) -> bool:
@@ -91,8 +91,7 @@ def _read_settings(folder: Path) -> dict[str, Any]:
             f"there is no adapter in {folder.parent}: {folder / ADAPTER_CONFIG} does not exist. "
             "Fine-tuning with lora_rank writes one, and so does save_adapter"
         )
-    settings: dict[str, Any] = json.loads((folder / ADAPTER_CONFIG).read_text(encoding="utf-8"))
-    return settings
+    return read_json(folder / ADAPTER_CONFIG)
 
 
 def load_adapter(model: AlbertPreTrainedModel, directory: str | os.PathLike[str]) -> None:

@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
+from albert_torch.files import atomic_write, atomic_write_text
 from albert_torch.inference.pipelines import WINDOW
 from albert_torch.inference.text_encoder import Encoder
 
@@ -91,7 +92,7 @@ def embed(
     job = _fingerprint(encoder, source, column, normalize)
     if not (state.is_file() and state.read_text() == job):
         partial.unlink(missing_ok=True)
-        state.write_text(job)
+        atomic_write_text(state, job)
     with partial.open("ab") as file:
         done = (
             file.tell() // width // WINDOW * WINDOW
@@ -122,16 +123,11 @@ def _fingerprint(encoder: Encoder, source: Path, column: str, normalize: bool) -
 
 def _finish(partial: Path, target: Path, rows: int, width: int) -> None:
     """Turn raw float32 rows into the file that was asked for, all at once."""
-    finished = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        with partial.open("rb") as raw:
-            if target.suffix == ".parquet":
-                _write_parquet(raw, finished, width)
-            else:
-                _write_npy(raw, finished, (rows, width))
-        os.replace(finished, target)
-    finally:
-        finished.unlink(missing_ok=True)
+    with atomic_write(target) as finished, partial.open("rb") as raw:
+        if target.suffix == ".parquet":
+            _write_parquet(raw, finished, width)
+        else:
+            _write_npy(raw, finished, (rows, width))
 
 
 def _write_npy(raw: IO[bytes], path: Path, shape: tuple[int, int]) -> None:

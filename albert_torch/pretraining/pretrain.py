@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -10,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from albert_torch.files import write_text
+from albert_torch.files import atomic_write_json, atomic_write_text
 from albert_torch.pretraining.config import PretrainingConfig
 from albert_torch.pretraining.corpus import files
 from albert_torch.pretraining.examples import Examples
@@ -48,10 +47,10 @@ def pretrain(recipe: PretrainingConfig, directory: str | Path, resume: bool = Fa
     folder.mkdir(parents=True, exist_ok=True)
     material = load(recipe, tokenizer, Path(recipe.cache) if recipe.cache else folder / "corpus")
     if first_process():
-        write_text(folder / "recipe.toml", recipe.to_toml())
+        atomic_write_text(folder / "recipe.toml", recipe.to_toml())
     result = trainer.run(material, state)
     if first_process():
-        write_text(folder / "result.json", json.dumps(asdict(result), indent=2) + "\n")
+        atomic_write_json(folder / "result.json", asdict(result))
     leave_at_exit()
     return result
 

@@ -11,17 +11,18 @@ import platform
 import shutil
 from array import array
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from albert_torch.files import atomic_write, atomic_write_json, read_json
 from albert_torch.pretraining.corpus import describe, sentences
 from albert_torch.tokenization.base import PIPELINE
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
@@ -71,7 +72,7 @@ class Shards:
                 f"{folder} holds no prepared corpus: there is no {INDEX}; prepare one"
             )
         try:
-            index = json.loads(path.read_text(encoding="utf-8"))
+            index = read_json(path)
             shards = cls(folder, index)
             version = index["format"]
         except (ValueError, KeyError, TypeError) as error:
@@ -141,8 +142,7 @@ def prepare(
                     f"{', '.join(map(str, paths))}: all of it tokenizes to nothing; check the tokenizer"
                 )
             index = {"format": FORMAT, "description": description, "shards": writer.entries}
-            text = json.dumps(index, indent=1) + "\n"
-            _save(private / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
+            atomic_write_json(private / INDEX, index, indent=1)
             _publish(private, folder)
         finally:
             shutil.rmtree(private, ignore_errors=True)
@@ -307,7 +307,8 @@ class _Writer:
             "documents": torch.frombuffer(self.documents, dtype=torch.int64),
         }
         file = self.folder / f"shard-{len(self.entries):05}.safetensors"
-        _save(file, lambda path: save_file(tensors, path))
+        with atomic_write(file) as temporary:
+            save_file(tensors, temporary)
         counts = {
             "tokens": len(self.ids),
             "sentences": len(self.sentences) - 1,
@@ -315,19 +316,3 @@ class _Writer:
         }
         self.entries.append({"file": file.name, "bytes": file.stat().st_size, **counts})
         self._begin()
-
-
-def _save(path: Path, fill: Callable[[Path], object]) -> None:
-    """Fill a file of a folder that nobody reads yet, and sync it."""
-    try:
-        path.touch()
-        mode = path.stat().st_mode  # save_file makes files that only their owner can read
-        fill(path)
-        path.chmod(mode)
-        with path.open("rb") as handle:
-            os.fsync(handle.fileno())
-    except (OSError, SafetensorError) as error:  # the second is how save_file reports a full disk
-        number = getattr(error, "errno", None) or errno.EIO
-        raise OSError(
-            number, f"cannot write ({error}); free space, or give another `cache`", str(path)
-        ) from error

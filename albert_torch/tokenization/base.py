@@ -10,6 +10,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
+from albert_torch.files import atomic_write_text
 from albert_torch.tokenization.batch_encoding import to_list
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -197,25 +198,7 @@ class TokenizerBase:
             + "\n",
         }
         for name, text in texts.items():
-            partial = folder / f".{name}.{os.getpid()}.partial"
-            try:
-                partial.write_text(text, encoding="utf-8")
-                os.replace(partial, folder / name)
-            finally:
-                partial.unlink(missing_ok=True)
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A file that holds a JSON object. Raises ValueError with its name."""
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); save or download it again") from error
-    if not isinstance(found, dict):
-        raise ValueError(
-            f"{path} holds a JSON {type(found).__name__}, not an object; save or download it again"
-        )
-    return found
+            atomic_write_text(folder / name, text)
 
 
 def complete(settings: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Encoding, Tokenizer, pre_tokenizers, processors
 
+from albert_torch.files import read_json
 from albert_torch.hub import Source
 from albert_torch.tokenization.base import (
     DEFAULTS,
@@ -21,7 +22,6 @@ from albert_torch.tokenization.base import (
     WORDPIECE,
     TokenizerBase,
     complete,
-    read_json,
     wordpiece,
 )
 from albert_torch.tokenization.batch_encoding import (

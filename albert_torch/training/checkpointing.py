@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from albert_torch.files import write
+from albert_torch.files import atomic_write
 from albert_torch.training.config import TrainingConfig
 from albert_torch.training.distributed import first_process
 
@@ -73,7 +73,8 @@ def load(folder: Path, kind: type[Kind]) -> Kind | None:
 def save(state: TrainingState, folder: Path) -> None:
     """Replace the state in a run's directory.  Raises `OSError` when the disk is full, with the old file as it was."""
     values = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
-    write(folder / FILE, lambda path: torch.save(values, path))
+    with atomic_write(folder / FILE) as path:
+        torch.save(values, path)
 
 
 def refuse_second_run(folder: Path, resume: bool) -> None:

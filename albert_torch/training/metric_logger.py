@@ -9,7 +9,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from albert_torch.files import write
+from albert_torch.files import atomic_write, atomic_write_text
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class MetricLogger:
         text = "".join(
             json.dumps(line) + "\n" for line in kept
         )  # what came after the checkpoint is done again
-        write(folder / FILE, lambda path: path.write_text(text, encoding="utf-8"))
+        atomic_write_text(folder / FILE, text)
         self.file = (folder / FILE).open("a", encoding="utf-8")
         if tensorboard:
             try:
@@ -114,4 +114,5 @@ def curves(folder: Path) -> None:
         axes.set_xlabel("update")
         if axes.lines:
             axes.legend()
-    write(folder / "curves.png", lambda path: figure.savefig(path, format="png"))
+    with atomic_write(folder / "curves.png") as path:
+        figure.savefig(path, format="png")

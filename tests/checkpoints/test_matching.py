@@ -273,10 +273,10 @@ def test_a_key_in_two_shards(folder):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"weight_map": {"x": "a.safetensors", "x": "b.safetensors"}}', "names a key twice: x"),
-        ("{", "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
-        ("\udce9", "is not JSON"),
+        ('{"weight_map": {"x": "a.safetensors", "x": "b.safetensors"}}', "duplicate keys: x"),
+        ("{", "is not valid JSON"),
+        ("[" * 100_000, "is not valid JSON"),
+        ("\udce9", "is not valid JSON"),
     ],
 )
 def test_an_index_that_is_no_index(text, message, folder):

@@ -128,7 +128,7 @@ def test_a_full_disk(size, tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (500, old[1]))
     try:
         with pytest.raises(
-            OSError, match=r"could not save \(.*File too large.*\); the old files are as they were"
+            OSError, match=r"could not save \(.*File too large.*\); existing files are unchanged"
         ):
             save_state_dict({**filled(2), "large": torch.ones(1000)}, tmp_path, size, config="{}")
     finally:
@@ -147,7 +147,7 @@ def test_a_disk_that_fills_while_syncing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
-        OSError, match=r"No space left on device.*free space or save elsewhere"
+        OSError, match=r"No space left on device.*Free disk space"
     ) as caught:
         save_state_dict(filled(2), tmp_path)
     assert caught.value.errno == errno.ENOSPC

@@ -618,7 +618,7 @@ def test_a_full_disk_says_what_to_do_and_leaves_nothing(
     monkeypatch.setattr(Path, "write_text", fill_text)
     with pytest.raises(
         OSError,
-        match=r"cannot write \(.*No space left on device\); free space, or give another `cache`",
+        match=r"could not save \(.*No space left on device\).*Free disk space",
     ):
         prepare(folder, [text], tokenizer, shard_tokens=100, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["text.txt"]

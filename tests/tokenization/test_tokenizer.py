@@ -623,15 +623,15 @@ def test_bad_input_is_refused(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("tokenizer.json", "not json", r"tokenizer.json is no JSON"),
-        ("tokenizer.json", "[1]", "holds a JSON list, not an object"),
+        ("tokenizer.json", "not json", r"tokenizer.json is not valid JSON"),
+        ("tokenizer.json", "[1]", "holds a JSON list instead of an object"),
         ("tokenizer.json", "{}", "is JSON but no tokenizer"),
         (
             "tokenizer.json",
             '{"model": {"type": "Unigram", "vocab": 3}}',
             "is JSON but no tokenizer",
         ),
-        ("tokenizer_config.json", "{", "tokenizer_config.json is no JSON"),
+        ("tokenizer_config.json", "{", "tokenizer_config.json is not valid JSON"),
         (
             "tokenizer_config.json",
             '{"do_lower_case": "yes"}',

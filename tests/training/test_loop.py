@@ -185,7 +185,7 @@ def test_a_full_disk_leaves_the_last_checkpoint(
         save(values, path)
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match=r"No space left on device.*free space and resume"):
+    with pytest.raises(OSError, match=r"No space left on device.*Free disk space"):
         finetune(how, tmp_path / "run")
     monkeypatch.undo()
     assert not list((tmp_path / "run").glob(".*partial"))

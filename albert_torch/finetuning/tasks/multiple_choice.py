@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from xml.etree import ElementTree
 
 import torch
 
+from albert_torch.files import read_json
 from albert_torch.finetuning import metrics
 from albert_torch.finetuning.config import FinetuningConfig
 from albert_torch.finetuning.splits import Row, locate, pick, read_rows
@@ -164,7 +164,7 @@ def _copa_xml(path: Path) -> Iterator[Question]:
 
 def _race_file(path: Path) -> list[Question]:
     try:
-        return list(_race_article(json.loads(path.read_text(encoding="utf-8"))))
+        return list(_race_article(read_json(path)))
     except (ValueError, KeyError) as error:
         raise ValueError(
             f"{path} is no article of RACE (article, questions, options, answers): {error!r}"

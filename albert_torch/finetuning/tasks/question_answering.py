@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from albert_torch.files import read_json
 from albert_torch.finetuning.answerability import AlbertForAnswerableQuestions
 from albert_torch.finetuning.config import FinetuningConfig
 from albert_torch.finetuning.splits import locate, pick, read_rows
@@ -241,7 +241,7 @@ def best_span(
 def read_squad(path: Path) -> list[Question]:
     """The questions of a SQuAD file.  Raises `ValueError` for JSON of another form."""
     try:
-        articles = json.loads(path.read_text(encoding="utf-8"))["data"]
+        articles = read_json(path)["data"]
         return [
             Question(
                 qa["id"],
