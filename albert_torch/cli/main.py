@@ -298,7 +298,7 @@ def _classify_options(parser: argparse.ArgumentParser) -> None:
 def _classify(args: argparse.Namespace) -> int:
     import json
 
-    from albert_torch.inference.encode_file import read_texts
+    from albert_torch.readers import read_texts
 
     texts = list(read_texts(Path(args.input), args.column))
     for scores in _encoder(args).classify(texts):

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import json
-import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from albert_torch.finetuning.config import FinetuningConfig
+from albert_torch.readers import Row, read_table
 
-logger = logging.getLogger(__name__)
-
-Row = dict[str, Any]
 SUFFIXES = (".tsv", ".csv", ".jsonl", ".json", ".parquet", ".xml", ".txt", ".conll")
 HUB_SPLITS = {"train": "train", "dev": "validation", "test": "test"}
 
@@ -51,70 +46,9 @@ def read_rows(
         return _from_hub(recipe, split)
     if path is None:
         return None
-    rows = read_file(path, header)
+    rows = list(read_table(path, header=header, skip_malformed=True))
     if not rows:
         raise ValueError(f"{path} has no rows: {split} needs at least one")
-    return rows
-
-
-def read_file(path: Path, header: Sequence[str] | None = None) -> list[Row]:
-    """The rows of a TSV, CSV, JSON-lines, JSON or Parquet file."""
-    if path.suffix == ".parquet":
-        return _parquet(path)
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no UTF-8 text ({error})") from None
-    if path.suffix in (".jsonl", ".json"):
-        return _json(path, text)
-    if path.suffix not in (".tsv", ".csv"):
-        raise ValueError(f"{path}: a table must be .tsv, .csv, .jsonl, .json or .parquet")
-    if path.suffix == ".tsv":  # as the GLUE files: a quotation mark is a character like others
-        lines: Iterable[list[str]] = (
-            line.split("\t") for line in text.split("\n") if line.strip("\r")
-        )
-    else:
-        lines = csv.reader(text.splitlines(keepends=True))
-    rows = [[cell.rstrip("\r") for cell in line] for line in lines]
-    names = list(header) if header else rows.pop(0) if rows else []
-    short = [number for number, row in enumerate(rows, 1 if header else 2) if len(row) < len(names)]
-    if len(short) > len(rows) / 1000:  # QQP has a few such lines
-        found = len(rows[short[0] - (1 if header else 2)])
-        raise ValueError(
-            f"{path}, line {short[0]} has {found} columns, not {len(names)} ({', '.join(names)})"
-        )
-    if short:
-        logger.warning(
-            "%s: left out %d lines with too few columns, the first one line %d",
-            path,
-            len(short),
-            short[0],
-        )
-    return [dict(zip(names, row, strict=False)) for row in rows if len(row) >= len(names)]
-
-
-def _json(path: Path, text: str) -> list[Row]:
-    try:
-        rows = (
-            json.loads(text)
-            if path.suffix == ".json"
-            else [json.loads(s) for s in text.split("\n") if s.strip()]
-        )
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from None
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise ValueError(f"{path} must hold JSON objects, one a row")
-    return rows
-
-
-def _parquet(path: Path) -> list[Row]:
-    try:
-        from pyarrow import parquet
-    except ImportError:
-        raise ImportError(
-            "reading Parquet needs pyarrow: pip install 'albert-torch[train]'"
-        ) from None
-    rows: list[Row] = parquet.read_table(path).to_pylist()
     return rows
 
 

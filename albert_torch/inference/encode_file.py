@@ -6,7 +6,6 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any
@@ -14,35 +13,10 @@ from typing import IO, Any
 from albert_torch.files import atomic_write, atomic_write_text
 from albert_torch.inference.pipelines import WINDOW
 from albert_torch.inference.text_encoder import Encoder
+from albert_torch.readers import read_texts
 
 TARGETS = (".npy", ".parquet")
 PROBE = "The quick brown fox jumps over the lazy dog."
-
-
-def read_texts(path: Path, column: str = "text") -> Iterator[str]:
-    """The texts of a file: those of `column` in .jsonl and .parquet, else one a line.
-
-    Raises `ValueError` for a line that is no JSON or lacks the column, and for a Parquet file that lacks it.
-    """
-    if path.suffix == ".parquet":
-        yield from _read_parquet(path, column)
-        return
-    with path.open(encoding="utf-8", newline="\n") as file:
-        for number, line in enumerate(file, 1):
-            line = line.rstrip("\r\n")
-            yield line if path.suffix != ".jsonl" else _field(line, column, f"{path}:{number}")
-
-
-def _field(line: str, column: str, where: str) -> str:
-    try:
-        record = json.loads(line)
-    except ValueError as error:
-        raise ValueError(
-            f"{where} is no JSON ({error}); a .jsonl file has one object a line"
-        ) from None
-    if not isinstance(record, dict) or not isinstance(record.get(column), str):
-        raise ValueError(f"{where} has no text {column!r}; name the column that holds the text")
-    return str(record[column])
 
 
 def _parquet() -> Any:
@@ -51,16 +25,6 @@ def _parquet() -> Any:
     except ImportError:
         raise ImportError("Parquet needs pyarrow: pip install 'albert-torch[inference]'") from None
     return pyarrow
-
-
-def _read_parquet(path: Path, column: str) -> Iterator[str]:
-    file = _parquet().parquet.ParquetFile(path)
-    if column not in file.schema_arrow.names:
-        raise ValueError(
-            f"{path} has no column {column!r}, only {', '.join(file.schema_arrow.names)}; name one of them"
-        )
-    for batch in file.iter_batches(columns=[column]):
-        yield from (value or "" for value in batch.column(0).to_pylist())
 
 
 def embed(

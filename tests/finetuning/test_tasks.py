@@ -170,7 +170,7 @@ def test_every_kind_of_table_is_the_same_table(tmp_path: Path, suffix: str) -> N
         ),
         (["text|b", "w1|1"], {}, "has the columns text, b, needs label"),
         (["text|label"], {}, "has no rows: train needs at least one"),
-        (["text|label", "w1"], {}, "line 2 has 1 columns, not 2"),
+        (["text|label", "w1"], {}, "line 2 has 1 cells, not 2"),
         (
             ["text|label", "w1|maybe"],
             {"labels": ["no", "yes"]},
@@ -202,7 +202,7 @@ def test_a_few_short_lines_are_left_out(tmp_path: Path, caplog: pytest.LogCaptur
     """Kills: a broken line of a large file that stops the run, or that goes unsaid."""
     tsv(tmp_path / "train.tsv", "text|label", *["w1|0", "w2|1"] * 1000, "w3")
     assert len(task(tmp_path, "classification").load("train").rows) == 2000
-    assert "left out 1 lines with too few columns, the first one line 2002" in caplog.text
+    assert "left out 1 lines with too few or too many cells; the first one:" in caplog.text
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
@@ -325,7 +325,7 @@ def test_copa_reads_both_formats(tmp_path: Path) -> None:
             '{"premise": "w1"}',
             "has the columns premise, needs premise, choice1, choice2, question",
         ),
-        ("train.jsonl", "{", "train.jsonl is not JSON"),
+        ("train.jsonl", "{", "train.jsonl, line 1 is not valid JSON"),
     ],
 )
 def test_bad_choices_say_what_is_wrong(tmp_path: Path, name: str, text: str, message: str) -> None:

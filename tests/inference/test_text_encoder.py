@@ -281,10 +281,10 @@ def test_embed_says_what_is_wrong(base, tmp_path, texts_file):
     with pytest.raises(FileNotFoundError, match="is no file"):
         commands.embed(ready, tmp_path / "none.txt", tmp_path / "out.npy")
     (tmp_path / "bad.jsonl").write_text('{"text": "a"}\n{"other": 1}\n')
-    with pytest.raises(ValueError, match=r"bad\.jsonl:2 has no text 'text'"):
+    with pytest.raises(ValueError, match=r"bad\.jsonl, line 2 has no column 'text'"):
         commands.embed(ready, tmp_path / "bad.jsonl", tmp_path / "out.npy", show=False)
     (tmp_path / "bad.jsonl").write_text("nonsense\n")
-    with pytest.raises(ValueError, match=r"bad\.jsonl:1 is no JSON"):
+    with pytest.raises(ValueError, match=r"bad\.jsonl, line 1 is not valid JSON"):
         commands.embed(ready, tmp_path / "bad.jsonl", tmp_path / "out.npy", show=False)
 
 
