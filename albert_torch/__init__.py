@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from albert_torch.checkpoints.reader import CheckpointError
     from albert_torch.config import AlbertConfig
     from albert_torch.heads import (
+        AlbertForAnswerableQuestions,
         AlbertForMaskedLM,
         AlbertForMultipleChoice,
         AlbertForPreTraining,
@@ -31,6 +32,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AlbertConfig",
+    "AlbertForAnswerableQuestions",
     "AlbertForMaskedLM",
     "AlbertForMultipleChoice",
     "AlbertForPreTraining",
@@ -49,6 +51,7 @@ __all__ = [
 
 _MODULE_OF = {
     "AlbertConfig": "config",
+    "AlbertForAnswerableQuestions": "heads",
     "AlbertForMaskedLM": "heads",
     "AlbertForMultipleChoice": "heads",
     "AlbertForPreTraining": "heads",

@@ -6,8 +6,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+IGNORE_INDEX = -100
+"""A label with this value does not count towards the loss."""
 
-def cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = -100) -> Tensor:
+
+def cross_entropy(logits: Tensor, labels: Tensor, ignore_index: int = IGNORE_INDEX) -> Tensor:
     """Mean over the labels that are not ignored.  logits: (..., C); labels: (...), integers from 0 to C - 1.
 
     Raises `ValueError` for labels of another shape or type, or, on the CPU, out of range.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -130,12 +131,14 @@ class AlbertAttention(nn.Module):
         self.dense = nn.Linear(hidden, hidden)
         self.LayerNorm = nn.LayerNorm(hidden, eps=config.layer_norm_eps)
 
-    def forward(self, x: Tensor, attend: AttentionContext, keep: Tensor | None = None) -> Tensor:
-        """(..., H) -> (..., H), or (K, H), the K tokens that `keep` marks."""
+    def forward(
+        self, x: Tensor, attend: AttentionContext, token_mask: Tensor | None = None
+    ) -> Tensor:
+        """(..., H) -> (..., H), or (K, H), the K tokens that `token_mask` marks."""
         dropout_p = self.attention_dropout.p if self.training else 0.0
         context = attend(self.query(x), self.key(x), self.value(x), dropout_p)  # (..., H)
-        if keep is not None:
-            context, x = context[keep], x[keep]
+        if token_mask is not None:
+            context, x = context[token_mask], x[token_mask]
         attended: Tensor = self.LayerNorm(x + self.output_dropout(self.dense(context)))
         return attended
 
@@ -153,9 +156,11 @@ class AlbertLayer(nn.Module):
         self.activation = activation(config.hidden_act)
         self.dropout = nn.Dropout(config.ffn_dropout_prob)
 
-    def forward(self, x: Tensor, attend: AttentionContext, keep: Tensor | None = None) -> Tensor:
-        """(..., H) -> (..., H), or (K, H), the K tokens that `keep` marks."""
-        x = self.attention(x, attend, keep)
+    def forward(
+        self, x: Tensor, attend: AttentionContext, token_mask: Tensor | None = None
+    ) -> Tensor:
+        """(..., H) -> (..., H), or (K, H), the K tokens that `token_mask` marks."""
+        x = self.attention(x, attend, token_mask)
         if (
             chunk := self.config.chunk_size_feed_forward
         ):  # tokens at a time: less memory, the same numbers
@@ -182,13 +187,15 @@ class AlbertLayerGroup(nn.Module):
             AlbertLayer(config) for _ in range(config.inner_group_num)
         )
 
-    def forward(self, x: Tensor, attend: AttentionContext, keep: Tensor | None = None) -> Tensor:
-        """(..., H) -> (..., H), or (K, H), the K tokens that `keep` marks."""
+    def forward(
+        self, x: Tensor, attend: AttentionContext, token_mask: Tensor | None = None
+    ) -> Tensor:
+        """(..., H) -> (..., H), or (K, H), the K tokens that `token_mask` marks."""
         *layers, last = self.albert_layers
         for layer in layers:
             x = layer(x, attend)
-        kept: Tensor = last(x, attend, keep)
-        return kept
+        last_hidden: Tensor = last(x, attend, token_mask)
+        return last_hidden
 
 
 class AlbertTransformer(nn.Module):
@@ -208,9 +215,9 @@ class AlbertTransformer(nn.Module):
         x: Tensor,
         attend: AttentionContext,
         hidden_states: list[Tensor] | None = None,
-        keep: Tensor | None = None,
+        token_mask: Tensor | None = None,
     ) -> Tensor:
-        """(..., E) -> (..., H), or (K, H), the K tokens that `keep` marks: past the last attention only they go on.
+        """(..., E) -> (..., H), or (K, H), the K tokens that `token_mask` marks: past the last attention only they go on.
 
         Into `hidden_states` go the projection and the result of each run.
         """
@@ -221,13 +228,13 @@ class AlbertTransformer(nn.Module):
             group = self.albert_layer_groups[
                 i * len(self.albert_layer_groups) // self.config.num_hidden_layers
             ]
-            kept = keep if i == self.config.num_hidden_layers - 1 else None
+            wanted = token_mask if i == self.config.num_hidden_layers - 1 else None
             if self.gradient_checkpointing and self.training:
                 x = checkpoint(
-                    group, x, attend, kept, use_reentrant=False
+                    group, x, attend, wanted, use_reentrant=False
                 )  # one checkpoint a run, not a stored group
             else:
-                x = group(x, attend, kept)  # the same weights, again: cross-layer sharing (§3.1)
+                x = group(x, attend, wanted)  # the same weights, again: cross-layer sharing (§3.1)
         if hidden_states is not None:
             hidden_states.append(x)
         return x
@@ -239,6 +246,12 @@ class AlbertModel(AlbertPreTrainedModel):
     `attn_implementation` names the attention backend, "sdpa" or "eager". With `unpad=True` the encoder runs on the real
     tokens alone: the same numbers there, zeros at padding, and no time spent on it.
     """
+
+    output_class = BaseModelOutputWithPooling
+    head_modules: ClassVar[tuple[str, ...]] = ()
+    uses_pooler = True
+    auto_class = "AutoModel"
+    label_names = ()
 
     def __init__(
         self,
@@ -259,7 +272,7 @@ class AlbertModel(AlbertPreTrainedModel):
         self.unpad = unpad
         self.post_init()
 
-    def forward(
+    def forward(  # noqa: PLR0913 - the signature of transformers
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -269,64 +282,133 @@ class AlbertModel(AlbertPreTrainedModel):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-        *,
-        keep: Tensor | None = None,
     ) -> BaseModelOutputWithPooling | tuple[Tensor, ...]:
         """Encode a batch.
 
-        `input_ids`, `token_type_ids`, `position_ids`: (B, T) integers; `inputs_embeds` (B, T, E) in place of the ids.
-        `attention_mask`: (B, T), nonzero = real token; or (B, 1 or N, T, T): bool or integer, who may attend to whom;
-        floats to be added to the scores. Probabilities need the eager backend: `output_attentions=True` runs it.
-        What is None is read from the config. `keep`: (B, T) bool, the tokens that are wanted beside those the pooler
-        reads: the others leave the last layer before its feed-forward, and their last hidden state is zero.
-        Raises `ValueError` for a wrong shape, type or id, and for `keep` where all hidden states are asked for.
+        Args:
+            input_ids: Token ids, (B, T), torch.long or torch.int.
+            attention_mask: (B, T), nonzero at real tokens; or (B, 1 or N, T, T), where a bool or integer mask says which
+                token (row) may attend to which (column) and a float mask is added to the attention scores.
+            token_type_ids: Segment of each token, (B, T); 0 everywhere by default.
+            position_ids: Position of each token, (B, T); 0 to T - 1 by default.
+            inputs_embeds: Word embeddings, (B, T, E), instead of `input_ids`.
+            output_attentions: Whether to return attention probabilities. They are computed by the eager backend,
+                whichever is selected. None means the value in the config, as for the next two.
+            output_hidden_states: Whether to return all hidden states.
+            return_dict: Whether to return an output object rather than a tuple.
+
+        Returns:
+            A `BaseModelOutputWithPooling`, or a tuple of its fields that are not None.
+
+        Raises:
+            ValueError: If an input has a wrong shape, type or id.
         """
-        x = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)  # (B, T, E)
-        mask = self._mask(attention_mask, x)  # broadcasts to (B, N, T, T)
-        packing = Packing(attention_mask) if self.unpad and attention_mask is not None else None
-        probabilities: list[Tensor] | None = (
-            [] if _or(output_attentions, self.config.output_attentions) else None
-        )
-        hidden_states: list[Tensor] | None = (
-            [] if _or(output_hidden_states, self.config.output_hidden_states) else None
-        )
-        backend = BACKENDS["eager" if probabilities is not None else self.attn_implementation]
-        attend = AttentionContext(
-            self.config.num_attention_heads, backend, mask, packing, probabilities
-        )
-        if keep is not None:
-            if keep.shape != x.shape[:2] or hidden_states is not None:
-                raise ValueError(
-                    f"keep is {tuple(keep.shape)}, must be {tuple(x.shape[:2])}, and without output_hidden_states"
-                )
-            x = self._encode_kept(x, attend, keep)  # (B, T, H)
-        elif packing is None:
-            x = self.encoder(x, attend, hidden_states)  # (B, T, H)
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        if return_dict is None:
+            return_dict = self.config.return_dict
+        embeddings = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
+        attention = self._attention_context(attention_mask, embeddings, output_attentions)
+        packing = attention.packing
+        hidden_states: list[Tensor] | None = [] if output_hidden_states else None
+        if packing is None:
+            hidden = self.encoder(embeddings, attention, hidden_states)  # (B, T, H)
         else:
-            x = packing.pad(
-                self.encoder(packing.pack(x), attend, hidden_states)
-            )  # (S, E) -> (S, H) -> (B, T, H)
-            hidden_states = hidden_states and [packing.pad(states) for states in hidden_states]
-        output = BaseModelOutputWithPooling(
-            last_hidden_state=x,
-            pooler_output=torch.tanh(self.pooler(x[:, 0]))
-            if self.pooler is not None
-            else None,  # (B, H)
+            packed = self.encoder(packing.pack(embeddings), attention, hidden_states)  # (S, H)
+            hidden = packing.pad(packed)  # (B, T, H)
+            if hidden_states is not None:
+                hidden_states = [packing.pad(states) for states in hidden_states]
+        output = self._output(hidden, attention, hidden_states)
+        return output if return_dict else output.to_tuple()
+
+    def encode(  # noqa: PLR0913 - the inputs of `forward`
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        inputs_embeds: Tensor | None = None,
+        *,
+        token_mask: Tensor | None = None,
+        output_attentions: bool | None = None,
+    ) -> BaseModelOutputWithPooling:
+        """Encode a batch of which only some last hidden states are needed.
+
+        All tokens take part in attention. In the last layer, only the needed tokens go through the output projection
+        and the feed-forward network, which saves up to one layer's work and memory, forward and backward. Forward hooks
+        of this module do not run, because `forward` does not.
+
+        Args:
+            input_ids: As for `forward`, like the next four.
+            attention_mask: As for `forward`.
+            token_type_ids: As for `forward`.
+            position_ids: As for `forward`.
+            inputs_embeds: As for `forward`.
+            token_mask: (B, T) bool, True for the tokens that are needed. A model with a pooler adds the first token of
+                each row, which the pooler reads. None means the first token of each row alone.
+            output_attentions: As for `forward`.
+
+        Returns:
+            A `BaseModelOutputWithPooling` whose `last_hidden_state` is zero at the other tokens.
+
+        Raises:
+            ValueError: If an input has a wrong shape, type or id.
+        """
+        embeddings = self.embeddings(input_ids, token_type_ids, position_ids, inputs_embeds)
+        attention = self._attention_context(attention_mask, embeddings, output_attentions)
+        batch_shape = embeddings.shape[:2]  # (B, T)
+        if token_mask is None:
+            needed = torch.zeros(batch_shape, dtype=torch.bool, device=embeddings.device)
+        elif token_mask.shape == batch_shape:
+            needed = token_mask.clone()
+        else:
+            raise ValueError(
+                f"token_mask has shape {tuple(token_mask.shape)}, must be {tuple(batch_shape)} like the tokens"
+            )
+        if token_mask is None or self.pooler is not None:
+            needed[:, 0] = True
+        packing = attention.packing
+        if packing is None:
+            hidden = self.encoder(embeddings, attention, token_mask=needed)  # (K, H)
+        else:
+            packed_mask = packing.pack(needed)  # (S,)
+            hidden = self.encoder(packing.pack(embeddings), attention, token_mask=packed_mask)
+            needed = packing.pad(packed_mask)  # (B, T), without padding
+        return self._output(Packing(needed).pad(hidden), attention, None)
+
+    def _attention_context(
+        self, attention_mask: Tensor | None, embeddings: Tensor, output_attentions: bool | None
+    ) -> AttentionContext:
+        """Everything that attention needs to know about a batch; the same for all layers."""
+        if output_attentions is None:
+            output_attentions = self.config.output_attentions
+        return AttentionContext(
+            num_heads=self.config.num_attention_heads,
+            backend=BACKENDS["eager" if output_attentions else self.attn_implementation],
+            mask=self._mask(attention_mask, embeddings),
+            packing=Packing(attention_mask) if self.unpad and attention_mask is not None else None,
+            probabilities=[] if output_attentions else None,
+        )
+
+    def _output(
+        self, hidden: Tensor, attention: AttentionContext, hidden_states: list[Tensor] | None
+    ) -> BaseModelOutputWithPooling:
+        pooled = None if self.pooler is None else self.pool(hidden[:, 0])
+        probabilities = attention.probabilities
+        return BaseModelOutputWithPooling(
+            last_hidden_state=hidden,
+            pooler_output=pooled,
             hidden_states=None if hidden_states is None else tuple(hidden_states),
             attentions=None if probabilities is None else tuple(probabilities),
         )
-        return output if _or(return_dict, self.config.return_dict) else output.to_tuple()
 
-    def _encode_kept(self, x: Tensor, attend: AttentionContext, keep: Tensor) -> Tensor:
-        """(B, T, E) -> (B, T, H), zeros where neither `keep` nor the pooler wants a token."""
-        if self.pooler is not None:
-            keep = keep.index_fill(1, keep.new_zeros(1, dtype=torch.long), True)
-        kept = keep  # (B, T)
-        if (packing := attend.packing) is not None:
-            x, kept = packing.pack(x), packing.pack(keep)  # (S, E), (S,)
-            keep = packing.pad(kept)  # without padding
-        x = self.encoder(x, attend, None, kept)  # (K, H)
-        return Packing(keep).pad(x)
+    def pool(self, first_tokens: Tensor) -> Tensor:
+        """Apply the pooler, a linear layer and tanh, to the last hidden states of first tokens.  (B, H) -> (B, H)."""
+        if self.pooler is None:
+            raise ValueError(
+                "this model has no pooler: create it with add_pooling_layer=True, or use last_hidden_state"
+            )
+        return torch.tanh(self.pooler(first_tokens))
 
     def _mask(self, mask: Tensor | None, x: Tensor) -> Tensor | None:
         """What the backends take: bool, True = may attend, or floats to add; broadcasts to (B, N, T, T)."""
@@ -347,7 +429,3 @@ class AlbertModel(AlbertPreTrainedModel):
                 "unpad=True needs a (B, T) attention_mask, to know the real tokens; or set model.unpad = False"
             )
         return mask.to(x.dtype) if mask.is_floating_point() else mask.bool()
-
-
-def _or(argument: bool | None, default: bool) -> bool:
-    return default if argument is None else argument

@@ -99,18 +99,22 @@ class HeadOutput(ModelOutput):
     attentions: tuple[Tensor, ...] | None = None
 
 
+@dataclass
 class MaskedLMOutput(HeadOutput):
     """`logits` (B, T, V)."""
 
 
+@dataclass
 class SequenceClassifierOutput(HeadOutput):
     """`logits` (B, num_labels)."""
 
 
+@dataclass
 class TokenClassifierOutput(HeadOutput):
     """`logits` (B, T, num_labels)."""
 
 
+@dataclass
 class MultipleChoiceModelOutput(HeadOutput):
     """`logits` (B, choices)."""
 
@@ -122,5 +126,17 @@ class QuestionAnsweringModelOutput(ModelOutput):
     loss: Tensor | None = None
     start_logits: Tensor | None = None
     end_logits: Tensor | None = None
+    hidden_states: tuple[Tensor, ...] | None = None
+    attentions: tuple[Tensor, ...] | None = None
+
+
+@dataclass
+class AnswerableQuestionsModelOutput(ModelOutput):
+    """`loss` (); `start_logits` and `end_logits` (B, T); `impossible_logits` (B,): above 0 means "no answer"."""
+
+    loss: Tensor | None = None
+    start_logits: Tensor | None = None
+    end_logits: Tensor | None = None
+    impossible_logits: Tensor | None = None
     hidden_states: tuple[Tensor, ...] | None = None
     attentions: tuple[Tensor, ...] | None = None

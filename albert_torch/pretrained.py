@@ -22,8 +22,15 @@ from albert_torch.checkpoints.reader import CheckpointError, dtype_named, read_s
 from albert_torch.checkpoints.writer import config_text, save_state_dict
 from albert_torch.config import AlbertConfig
 from albert_torch.hub import Source
+from albert_torch.outputs import ModelOutput
 
 Model = TypeVar("Model", bound="AlbertPreTrainedModel")
+
+HEADS: dict[str, type[AlbertPreTrainedModel]] = {}
+"""Every model class by its short name ("Model", "MaskedLM", ...), in the order of definition.
+
+Import it from `albert_torch.heads`, which defines the classes that fill it.
+"""
 
 
 class AlbertPreTrainedModel(nn.Module):
@@ -36,6 +43,22 @@ class AlbertPreTrainedModel(nn.Module):
     _tied_weights_keys: ClassVar[
         dict[str, str]
     ] = {}  # copy -> original; in force when config.tie_word_embeddings
+
+    # The head contract; `heads.AlbertHeadModel` describes each attribute.
+    output_class: ClassVar[type[ModelOutput]]
+    head_modules: ClassVar[tuple[str, ...]] = ()
+    uses_pooler: ClassVar[bool] = False
+    reads_pooler_only: ClassVar[bool] = False
+    pooled_logits: ClassVar[tuple[str, ...]] = ()
+    has_choices: ClassVar[bool] = False
+    auto_class: ClassVar[str | None] = None
+    label_names: ClassVar[tuple[str, ...]] = ("labels",)
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Enter a class that states `head_modules` in its own body into `HEADS`."""
+        super().__init_subclass__(**options)
+        if "head_modules" in vars(cls):
+            _register_head(cls)
 
     def __init__(self, config: AlbertConfig) -> None:
         super().__init__()
@@ -345,6 +368,19 @@ class AlbertPreTrainedModel(nn.Module):
         self.get_input_embeddings().register_forward_hook(
             lambda module, inputs, output: output.requires_grad_(True)
         )
+
+
+def _register_head(cls: type[AlbertPreTrainedModel]) -> None:
+    """Enter a class into `HEADS`; it replaces an earlier class of that name, but not one of ours."""
+    name = cls.__name__.removeprefix("AlbertFor").removeprefix("Albert")
+    package = __name__.split(".")[0]
+    current = HEADS.get(name, cls)
+    if current.__module__.split(".")[0] == package != cls.__module__.split(".")[0]:
+        raise ValueError(
+            f"class {cls.__qualname__} would replace the head {name!r} of {package}: "
+            "choose another class name"
+        )
+    HEADS[name] = cls
 
 
 @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def run(model: nn.Module, inputs: dict[str, torch.Tensor], **options: Any) -> An
 
 
 def states(output: Any, config: dict[str, Any]) -> Any:
-    """transformers' hidden states, one for each run of a group: it keeps one for each inner layer."""
+    """transformers' hidden states, one for each run of a group: it token_masks one for each inner layer."""
     return output.hidden_states[:: config["inner_group_num"]]
 
 
@@ -185,7 +186,7 @@ def test_the_config_is_read_again_at_each_call() -> None:
 
 
 def seen_by_the_feed_forward(
-    model: nn.Module, inputs: dict[str, torch.Tensor], **options: Any
+    model: nn.Module, inputs: dict[str, torch.Tensor], token_mask: Any = None, **options: Any
 ) -> list[int]:
     """The number of tokens in each run of the shared layer's feed-forward."""
     seen: list[int] = []
@@ -194,7 +195,11 @@ def seen_by_the_feed_forward(
     hook = layer.ffn.register_forward_hook(
         lambda module, given, made: seen.append(made[..., 0].numel())
     )
-    run(model, inputs, **options)
+    with torch.no_grad():
+        if token_mask is not None:
+            albert.encode(**inputs, token_mask=token_mask)
+        else:
+            model(**inputs, **options)
     hook.remove()
     return seen
 
@@ -208,16 +213,16 @@ def test_kept_tokens_are_those_of_the_whole(config: Any, unpad: bool, checkpoint
     """Kills: another layer cut than the last, tokens in another order, a pooler that reads zeros, a lost gradient."""
     theirs, ours = pair("AlbertModel", config, unpad=unpad)
     inputs = batch(config)
-    keep = torch.tensor(
+    token_mask = torch.tensor(
         [[0, 1, 1, 0, 0, 0, 0, 0, 1], [0, 0, 1, 0, 0, 0, 1, 0, 0], [0] * 9]
     ).bool()  # one is padding
     if checkpointing:  # which only training does; there is no dropout
         ours.gradient_checkpointing_enable()
         ours.train()
     found = []
-    for model, options in ((theirs, {}), (ours, {"keep": keep})):
-        output = model(**inputs, **options)
-        kept = output.last_hidden_state[keep & inputs["attention_mask"].bool()]
+    for model, encode in ((theirs, theirs), (ours, partial(ours.encode, token_mask=token_mask))):
+        output = encode(**inputs)
+        kept = output.last_hidden_state[token_mask & inputs["attention_mask"].bool()]
         (kept.pow(2).sum() + output.pooler_output.sum()).backward()
         found.append(
             (kept, output.pooler_output, {name: p.grad for name, p in model.named_parameters()})
@@ -227,20 +232,20 @@ def test_kept_tokens_are_those_of_the_whole(config: Any, unpad: bool, checkpoint
     assert worst(got_pooled, want_pooled) < 1e-10
     for name, gradient in gradients.items():
         assert worst(gradient, want_gradients[name]) < 1e-9, name
-    others = ~keep
+    others = ~token_mask
     others[:, 0] = False  # what the pooler reads
     assert not output.last_hidden_state[others].any()
 
 
 def test_the_last_layer_ends_at_what_is_read() -> None:
-    """Kills: `keep` that saves nothing, a classifier that computes tokens it never reads, hidden states cut short."""
+    """Kills: `token_mask` that saves nothing, a classifier that computes tokens it never reads, hidden states cut short."""
     inputs = batch(SHARED)  # rows of 9, 5 and 1 tokens
-    keep = torch.zeros(3, 9, dtype=torch.bool)
-    keep[0, 3] = True
+    token_mask = torch.zeros(3, 9, dtype=torch.bool)
+    token_mask[0, 3] = True
     model = AlbertModel(AlbertConfig(**SHARED), unpad=True)
-    assert seen_by_the_feed_forward(model, inputs, keep=keep) == [15, 15, 15, 15, 15, 4]
+    assert seen_by_the_feed_forward(model, inputs, token_mask=token_mask) == [15, 15, 15, 15, 15, 4]
     model = AlbertModel(AlbertConfig(**SHARED), add_pooling_layer=False)
-    assert seen_by_the_feed_forward(model, inputs, keep=keep) == [27, 27, 27, 27, 27, 1]
+    assert seen_by_the_feed_forward(model, inputs, token_mask=token_mask) == [27, 27, 27, 27, 27, 1]
     for name in ("AlbertForSequenceClassification", "AlbertForMultipleChoice"):
         _, classifier = pair(name, SHARED, unpad=True)
         if name == "AlbertForMultipleChoice":
@@ -249,14 +254,12 @@ def test_the_last_layer_ends_at_what_is_read() -> None:
         assert seen_by_the_feed_forward(classifier, inputs, output_hidden_states=True) == [15] * 6
 
 
-def test_keep_that_does_not_fit_is_refused() -> None:
+def test_token_mask_that_does_not_fit_is_refused() -> None:
     """Kills: tokens marked in another batch's shape, hidden states of which the last is cut."""
     model = AlbertModel(AlbertConfig(**SHARED))
     inputs = batch(SHARED)
-    with pytest.raises(ValueError, match=r"keep is \(3, 8\), must be \(3, 9\)"):
-        model(**inputs, keep=torch.ones(3, 8, dtype=torch.bool))
-    with pytest.raises(ValueError, match="without output_hidden_states"):
-        model(**inputs, keep=torch.ones(3, 9, dtype=torch.bool), output_hidden_states=True)
+    with pytest.raises(ValueError, match=r"token_mask has shape \(3, 8\), must be \(3, 9\)"):
+        model.encode(**inputs, token_mask=torch.ones(3, 8, dtype=torch.bool))
 
 
 @pytest.mark.parametrize("unpad", [False, True])

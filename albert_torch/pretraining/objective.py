@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from albert_torch.attention import Packing
-from albert_torch.finetuning.tasks.masked_lm import IGNORED
 from albert_torch.heads import AlbertForPreTraining
+from albert_torch.losses import IGNORE_INDEX
 
 
 class Sums(NamedTuple):
@@ -42,11 +42,11 @@ class Objective(nn.Module):
         sentence_order_label: Tensor,
     ) -> Sums:
         """As `AlbertForPreTraining.forward`.  `labels`: (B, T), -100 where not masked; `sentence_order_label`: (B,)."""
-        keep = labels != IGNORED  # (B, T)
-        encoded = self.model.albert(
-            input_ids, attention_mask, token_type_ids, return_dict=True, keep=keep
+        token_mask = labels != IGNORE_INDEX  # (B, T)
+        encoded = self.model.albert.encode(
+            input_ids, attention_mask, token_type_ids, token_mask=token_mask
         )
-        masked = Packing(keep)  # M places
+        masked = Packing(token_mask)  # M places
         right = masked.pack(labels)  # (M,)
         hidden = masked.pack(encoded.last_hidden_state)  # (M, H)
         mlm_logits = self.model.predictions(hidden)  # (M, V)
@@ -54,8 +54,8 @@ class Objective(nn.Module):
         return Sums(
             F.cross_entropy(mlm_logits, right, reduction="sum"),
             F.cross_entropy(sop_logits, sentence_order_label, reduction="sum"),
-            keep.sum(),
-            (sentence_order_label != IGNORED).sum(),
+            token_mask.sum(),
+            (sentence_order_label != IGNORE_INDEX).sum(),
             (mlm_logits.argmax(-1) == right).sum(),
             (sop_logits.argmax(-1) == sentence_order_label).sum(),
         )

@@ -11,12 +11,11 @@ import torch
 from torch import Tensor
 
 from albert_torch.files import read_json
-from albert_torch.finetuning.answerability import AlbertForAnswerableQuestions
 from albert_torch.finetuning.config import FinetuningConfig
 from albert_torch.finetuning.splits import locate, pick, read_rows
 from albert_torch.finetuning.squad_metric import best_threshold, squad
 from albert_torch.finetuning.tasks.base import Split, Task
-from albert_torch.heads import AlbertForQuestionAnswering
+from albert_torch.heads import AlbertForAnswerableQuestions, AlbertForQuestionAnswering
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 from albert_torch.training.data import Batch, Inputs
 
