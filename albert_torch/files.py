@@ -1,7 +1,7 @@
 """Atomic writing of files, and reading of JSON files that hold one object.
 
-Every file that the package replaces goes through this module, so a process that is killed while it saves leaves either
-the previous file or the new one, never half of one.
+Every file that the package replaces goes through this module, so a process that is killed while it
+saves leaves either the previous file or the new one, never half of one.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from safetensors import SafetensorError
 def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield the path of a temporary file that replaces `path` when the block ends without an error.
 
-    The temporary file is hidden and lies in the directory of `path`. It exists already when the block starts, so the
-    block may open it in any mode. It is synced to disk before it takes the place of `path`, and it gets the permissions
-    that writing to `path` with `open()` would leave. When the block raises, the temporary file is removed and `path` is
-    untouched.
+    The temporary file is hidden and lies in the directory of `path`. It exists already when the
+    block starts, so the block may open it in any mode. It is synced to disk before it takes the
+    place of `path`, and it gets the permissions that writing to `path` with `open()` would leave.
+    When the block raises, the temporary file is removed and `path` is untouched.
 
     Args:
         path: The file to create or replace. Its directory must exist.
@@ -35,8 +35,8 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
         The path to write to.
 
     Raises:
-        OSError: The file cannot be written, for example because the disk is full. This includes the errors of another
-            type that `torch.save` and `safetensors` raise in that case.
+        OSError: The file cannot be written, for example because the disk is full. This includes the
+            errors of another type that `torch.save` and `safetensors` raise in that case.
     """
     target = Path(path)
     with atomic_write_many(target.parent, [target.name]) as temporary_paths:
@@ -47,10 +47,11 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_write_many(
     directory: str | os.PathLike[str], names: Iterable[str]
 ) -> Iterator[dict[str, Path]]:
-    """Do what `atomic_write` does for several files of one directory, which are replaced one after the other.
+    """Do what `atomic_write` does for several files of one directory.
 
-    No file is replaced before all of them are complete and synced. They take their places in the order of `names`, so
-    a file that refers to the others belongs at the end.
+    The files are replaced one after the other, but none before all are complete and synced. They
+    take their places in the order of `names`, so a file that refers to the others belongs at the
+    end.
 
     Args:
         directory: The directory of the files. It must exist.
@@ -60,7 +61,8 @@ def atomic_write_many(
         The temporary path to write to, for each name.
 
     Raises:
-        OSError: As for `atomic_write`. All existing files are unchanged if a file could not be written or synced.
+        OSError: As for `atomic_write`. All existing files are unchanged if a file could not be
+            written or synced.
     """
     folder = Path(directory)
     temporary_paths = {name: folder / f".{name}.{os.getpid()}.partial" for name in names}
@@ -88,7 +90,7 @@ def atomic_write_many(
 
 
 def atomic_write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write `text` to `path` as UTF-8, as `atomic_write` does. Line ends are written as they are."""
+    """Write `text` to `path` as UTF-8, as `atomic_write` does, without changing line ends."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
 
@@ -112,7 +114,8 @@ def read_json(path: str | os.PathLike[str], *, allow_duplicate_keys: bool = True
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not valid JSON, is nested too deeply, or holds something else than an object.
+        ValueError: The file is not valid JSON, is nested too deeply, or holds something else than
+            an object.
     """
 
     def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -139,7 +142,7 @@ def read_json(path: str | os.PathLike[str], *, allow_duplicate_keys: bool = True
 
 
 def sync_directory(directory: str | os.PathLike[str]) -> None:
-    """Sync the names of a directory's files to disk. Only POSIX systems can do this; others return at once."""
+    """Sync the names of a directory's files to disk, on systems that can do this (POSIX)."""
     if os.name == "posix":
         _sync(Path(directory))
 
@@ -155,7 +158,7 @@ def _sync(path: Path) -> None:
 def _write_error(
     error: OSError | RuntimeError | SafetensorError, folder: Path, temporary_paths: dict[str, Path]
 ) -> OSError | None:
-    """Return the error that says what to do, or None for an error that is not about writing these files."""
+    """Return an error that says what to do; None if `error` is not about writing these files."""
     own_paths = {None, str(folder), *map(str, temporary_paths.values())}
     if isinstance(error, OSError):
         if error.filename not in own_paths:
@@ -169,13 +172,11 @@ def _write_error(
         system_error = re.search(r"os error (\d+)", str(error))  # safetensors states the number
         number = int(system_error[1]) if system_error else errno.EIO
         reason = str(error)
-    if len(temporary_paths) == 1:
-        target = str(folder / next(iter(temporary_paths)))
-    else:
-        target = str(folder)
+    names = list(temporary_paths)
+    target = folder / names[0] if len(names) == 1 else folder
     return OSError(
         number or errno.EIO,
-        f"could not save ({reason}); existing files are unchanged. Free disk space or check the permissions of the "
-        "directory, or save to another place",
-        target,
+        f"could not save ({reason}); existing files are unchanged. Free disk space, check the "
+        "permissions of the directory, or save to another place",
+        str(target),
     )

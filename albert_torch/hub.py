@@ -1,4 +1,8 @@
-"""A name or a path -> local files, through huggingface_hub and its cache."""
+"""Finding the files of a model: in a local directory, or on the Hugging Face Hub.
+
+`Source` stands for one model and returns the local path of each of its files. Files on the Hub are
+downloaded one by one, when they are asked for, into the cache of `huggingface_hub`.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +21,29 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.file_download import repo_folder_name
 
-NANO = "albert-torch/nano"  # a small trained ALBERT; its files come with the package
-LOGIN = "log in with `hf auth login` or pass token="
+NANO = "albert-torch/nano"  # the small trained ALBERT that is installed with the package
+_LOG_IN = "log in with `hf auth login` or pass token="
 
 
 @dataclass(frozen=True)
 class Source:
-    """A local directory, or a model on the Hub; a directory wins over a Hub name. Files are fetched one by one.
+    """A model in a local directory or on the Hub.
 
-    "albert-torch/nano" is the directory of the small model that comes with the package.
+    A name is looked up in this order: a directory of that name, the model that is installed with
+    the package (`NANO`), a repository on the Hub. What looks like a path (it starts with ".", "/"
+    or "~", or has several slashes) is never looked up on the Hub. Local directories and `NANO`
+    ignore all fields but `name_or_dir` and `subfolder`.
 
-    Raises `FileNotFoundError` for what is not there or cannot be reached, `ValueError` for names that lead outside.
+    Attributes:
+        name_or_dir: A directory, or the name of a Hub repository such as "albert/albert-base-v2".
+        revision: A branch, tag or full commit hash on the Hub. None: the branch "main".
+        subfolder: The folder of the directory or repository that holds the files. "": the top.
+        cache_dir: Where downloads are kept. None: the cache of `huggingface_hub`.
+        token: An access token for private and gated models. None: the one of `hf auth login`;
+            False: none.
+        local_files_only: Use files that were downloaded before and make no request. The environment
+            variable HF_HUB_OFFLINE of `huggingface_hub` has the same effect.
+        force_download: Download files again that are in the cache already.
     """
 
     name_or_dir: str | os.PathLike[str]
@@ -39,13 +55,19 @@ class Source:
     force_download: bool = False
 
     def __str__(self) -> str:
+        """Return the name for messages: "name", "name@revision" or "name@revision/subfolder"."""
         name = os.fspath(self.name_or_dir)
-        at = f"@{self.revision}" if self.revision and not Path(name).is_dir() else ""
-        return f"{name}{at}{'/' if self.subfolder else ''}{self.subfolder}"
+        revision = f"@{self.revision}" if self.revision and not Path(name).is_dir() else ""
+        subfolder = f"/{self.subfolder}" if self.subfolder else ""
+        return f"{name}{revision}{subfolder}"
 
     @property
     def directory(self) -> Path | None:
-        """The local directory (without the subfolder); None for a Hub name."""
+        """The local directory, without the subfolder; None for a model on the Hub.
+
+        Raises:
+            FileNotFoundError: `name_or_dir` is a path, and there is no directory.
+        """
         name = os.fspath(self.name_or_dir)
         path = Path(name).expanduser() if name.startswith("~") else Path(name)
         if name and path.is_dir():
@@ -54,122 +76,154 @@ class Source:
             return Path(__file__).parent / "nano"
         looks_like_a_path = not name or name[0] in "./~" or name.count("/") > 1 or "\\" in name
         if looks_like_a_path or not isinstance(self.name_or_dir, str) or path.is_file():
-            problem = "is a file, not a directory" if path.is_file() else "is no directory here"
+            problem = "is a file, not a directory" if path.is_file() else "is not a directory"
             raise FileNotFoundError(
-                f"{name!r} {problem}; give a directory that holds config.json and weights, "
-                "or a Hub name such as 'albert/albert-base-v2'"
+                f"{name!r} {problem}; pass a directory that contains config.json and the weights, "
+                "or the name of a model on the Hub such as 'albert/albert-base-v2'"
             )
         return None
 
     def find(self, filename: str) -> Path | None:
-        """The local path of one file, downloaded if need be; None when the source exists but lacks the file."""
-        for name in (filename, self.subfolder):
-            outside = (
-                PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive or "\\" in name
-            )
-            if outside or ".." in PurePosixPath(name).parts:
-                raise ValueError(
-                    f"{name!r} leads outside {self}; file names are relative, use '/' and hold no '..'"
-                )
+        """Return the local path of a file, after downloading it if necessary.
+
+        Args:
+            filename: The name of the file, relative to the subfolder.
+
+        Returns:
+            The path, or None if the model exists but does not contain the file.
+
+        Raises:
+            FileNotFoundError: There is no such model, or it cannot be reached.
+            ValueError: `filename` or `subfolder` leads outside the model's directory.
+        """
+        self._check_is_inside(filename)
+        self._check_is_inside(self.subfolder)
         directory = self.directory
         if directory is None:
-            return self._from_hub(
-                f"{self.subfolder.rstrip('/')}/{filename}" if self.subfolder else filename
-            )
+            prefix = f"{self.subfolder.rstrip('/')}/" if self.subfolder else ""
+            return self._download(prefix + filename)
         path = directory / self.subfolder / filename
         return path if path.is_file() else None
 
     def get(self, filename: str) -> Path:
-        """Like `find`, for a file that must be there."""
+        """Return the local path of a file as `find` does, but raise an error if there is none.
+
+        Raises:
+            FileNotFoundError: As for `find`, or the model does not contain the file.
+            ValueError: As for `find`.
+        """
         path = self.find(filename)
         if path is None:
-            raise self.lacks(filename)
+            raise self.missing_error(filename)
         return path
 
-    def lacks(self, *filenames: str) -> FileNotFoundError:
-        """The error for a source that holds none of `filenames`."""
+    def missing_error(self, *filenames: str) -> FileNotFoundError:
+        """Return the error to raise when the model contains none of `filenames`."""
         names = " or ".join(filenames)
         if self.directory is not None:
             return FileNotFoundError(
-                f"{self} holds no {names}; check the directory, or pass subfolder="
+                f"{self} does not contain {names}; check the directory, or pass subfolder="
             )
-        if self._offline:
+        if self._is_offline:
             return FileNotFoundError(
-                f"the cache of {self} holds no {names}, and this run is offline; run once online"
+                f"the cache of {self} does not contain {names}, and downloads are disabled by "
+                "local_files_only or HF_HUB_OFFLINE; run once with access to the Hub"
             )
         return FileNotFoundError(
-            f"{self} holds no {names}; check the name, revision= and subfolder="
+            f"{self} does not contain {names}; check the name, revision= and subfolder="
         )
+
+    def _check_is_inside(self, name: str) -> None:
+        is_absolute = PurePosixPath(name).is_absolute() or PureWindowsPath(name).drive
+        if is_absolute or "\\" in name or ".." in PurePosixPath(name).parts:
+            raise ValueError(
+                f"{name!r} leads outside {self}; file names must be relative, use '/' and "
+                "contain no '..'"
+            )
 
     @property
-    def _offline(self) -> bool:
+    def _is_offline(self) -> bool:
         return self.local_files_only or constants.HF_HUB_OFFLINE
 
-    def _from_hub(self, filename: str) -> Path | None:
-        repo, cache_dir = (
-            os.fspath(self.name_or_dir),
-            Path(self.cache_dir or constants.HF_HUB_CACHE),
-        )
+    def _download(self, filename: str) -> Path | None:
+        cache_dir = Path(self.cache_dir or constants.HF_HUB_CACHE)
         try:
-            return Path(
-                hf_hub_download(
-                    repo,
-                    filename,
-                    revision=self.revision,
-                    cache_dir=cache_dir,
-                    token=self.token,
-                    force_download=self.force_download,
-                    local_files_only=self._offline,
-                )
+            path = hf_hub_download(
+                os.fspath(self.name_or_dir),
+                filename,
+                revision=self.revision,
+                cache_dir=cache_dir,
+                token=self.token,
+                force_download=self.force_download,
+                local_files_only=self._is_offline,
             )
-        except (
-            LocalEntryNotFoundError
-        ) as error:  # before EntryNotFoundError, its parent: the Hub was not heard
-            answer = try_to_load_from_cache(
-                repo, filename, cache_dir=cache_dir, revision=self.revision
-            )
-            absent = answer is not None and not isinstance(answer, str)  # so the Hub said before
-            if absent or (self._offline and self._in_cache(cache_dir)):
-                return None  # offline, the cached files are all there is
-            if self._offline:
-                raise FileNotFoundError(
-                    f"{self} is not in the cache {cache_dir}, and this run is offline (local_files_only or "
-                    "HF_HUB_OFFLINE); run once online, or give a local directory"
-                ) from None
-            raise FileNotFoundError(
-                f"{filename} of {self} is not in the cache, and the Hub cannot be reached "
-                f"({_innermost(error)}); check the network, or give a local directory"
-            ) from error
+            return Path(path)
+        except LocalEntryNotFoundError as error:
+            # A subclass of EntryNotFoundError, but it means that the Hub was not asked or did not
+            # answer.
+            if self._is_known_to_be_absent(filename, cache_dir):
+                return None
+            raise self._unreachable_error(filename, cache_dir, error) from error
         except EntryNotFoundError:
             return None
-        except (
-            Exception
-        ) as error:  # whatever the HTTP library of the day raises, a full disk, a missing token
-            raise FileNotFoundError(self._meaning(error, filename)) from error
+        except Exception as error:
+            # Errors of the HTTP library that is in use, a full disk, a missing token and others.
+            raise FileNotFoundError(self._explanation(error, filename)) from error
 
-    def _meaning(self, error: Exception, filename: str) -> str:
+    def _is_known_to_be_absent(self, filename: str, cache_dir: Path) -> bool:
+        """Whether an earlier answer of the Hub, or offline mode, rules out that the file exists."""
         repo = os.fspath(self.name_or_dir)
-        if isinstance(error, GatedRepoError):  # before RepositoryNotFoundError, its parent
-            return f"{self} is gated: accept its conditions at {constants.ENDPOINT}/{repo}, then {LOGIN}"
-        if isinstance(error, RepositoryNotFoundError):
-            hint = f"check the spelling, or, if it is private, {LOGIN}"
-            return f"{self} is neither a directory here nor a model on the Hub; {hint}"
-        if isinstance(error, RevisionNotFoundError):
-            return f"{repo} has no revision {self.revision!r}; give a branch, a tag or a full commit hash"
-        if isinstance(error, HFValidationError):
-            return f"{repo!r} is neither a directory here nor a possible Hub name (owner/name): {error}"
-        return f"could not fetch {filename} of {self}: {_innermost(error)}"
+        cached = try_to_load_from_cache(repo, filename, cache_dir=cache_dir, revision=self.revision)
+        was_absent = cached is not None and not isinstance(cached, str)  # a sentinel object
+        return was_absent or (self._is_offline and self._is_cached(cache_dir))
 
-    def _in_cache(self, cache_dir: Path) -> bool:
+    def _unreachable_error(
+        self, filename: str, cache_dir: Path, error: Exception
+    ) -> FileNotFoundError:
+        if self._is_offline:
+            return FileNotFoundError(
+                f"{self} is not in the cache {cache_dir}, and downloads are disabled by "
+                "local_files_only or HF_HUB_OFFLINE; run once with access to the Hub, or pass a "
+                "local directory"
+            )
+        return FileNotFoundError(
+            f"{filename} of {self} is not in the cache, and the Hub cannot be reached "
+            f"({_root_cause(error)}); check the network, or pass a local directory"
+        )
+
+    def _explanation(self, error: Exception, filename: str) -> str:
+        """Say in one sentence what an error of `huggingface_hub` means and what to do about it."""
+        repo = os.fspath(self.name_or_dir)
+        if isinstance(error, GatedRepoError):  # a subclass of RepositoryNotFoundError
+            conditions = f"{constants.ENDPOINT}/{repo}"
+            return f"{self} is gated: accept its conditions at {conditions}, then {_LOG_IN}"
+        if isinstance(error, RepositoryNotFoundError):
+            return (
+                f"{self} is neither a local directory nor a model on the Hub; check the spelling, "
+                f"or, if the model is private, {_LOG_IN}"
+            )
+        if isinstance(error, RevisionNotFoundError):
+            return (
+                f"{repo} has no revision {self.revision!r}; pass a branch, a tag or a full commit "
+                "hash"
+            )
+        if isinstance(error, HFValidationError):
+            return (
+                f"{repo!r} is neither a local directory nor a valid name on the Hub "
+                f"(owner/name): {error}"
+            )
+        return f"could not download {filename} of {self}: {_root_cause(error)}"
+
+    def _is_cached(self, cache_dir: Path) -> bool:
+        """Whether the cache contains any file of this revision."""
         root = cache_dir / repo_folder_name(repo_id=os.fspath(self.name_or_dir), repo_type="model")
         revision = self.revision or constants.DEFAULT_REVISION
-        ref = root / "refs" / revision
-        return (
-            root / "snapshots" / (ref.read_text().strip() if ref.is_file() else revision)
-        ).is_dir()
+        reference = root / "refs" / revision  # the file of a branch or tag contains the commit
+        commit = reference.read_text().strip() if reference.is_file() else revision
+        return (root / "snapshots" / commit).is_dir()
 
 
-def _innermost(error: BaseException) -> str:
+def _root_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     return f"{type(error).__name__}: {error}"

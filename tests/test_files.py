@@ -40,7 +40,7 @@ def file_size_limit() -> Iterator[None]:
 
 
 def test_the_target_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
-    """Catches: a target that changes while the block still writes, and a temporary file that stays."""
+    """Catches: a target that changes while the block still writes; a leftover temporary file."""
     target = tmp_path / "a.txt"
     target.write_text("old")
     with atomic_write(target) as temporary:
@@ -54,12 +54,17 @@ def test_the_target_is_replaced_when_the_block_ends(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [KeyError("x"), RuntimeError("a bug"), KeyboardInterrupt()])
 def test_an_error_in_the_block_changes_nothing(tmp_path: Path, error: BaseException) -> None:
-    """Catches: half a file in place of the old one, a leftover, and an unrelated error reported as a full disk."""
+    """Catches: half a file, a leftover, and an unrelated error reported as a full disk."""
     target = tmp_path / "a.txt"
     target.write_text("old")
-    with pytest.raises(type(error)) as caught, atomic_write(target) as temporary:
-        temporary.write_text("ne")
-        raise error
+
+    def fail_while_writing() -> None:
+        with atomic_write(target) as temporary:
+            temporary.write_text("ne")
+            raise error
+
+    with pytest.raises(type(error)) as caught:
+        fail_while_writing()
     assert caught.value is error
     assert target.read_text() == "old"
     assert names(tmp_path) == ["a.txt"]
@@ -90,7 +95,7 @@ def write_text(path: Path) -> None:
 @pytest.mark.parametrize("write", [write_with_torch, write_with_safetensors, write_text])
 @pytest.mark.usefixtures("file_size_limit")
 def test_a_full_disk(tmp_path: Path, write: object) -> None:
-    """Catches: a writer whose own error type gets through, and an error without the file and without advice."""
+    """Catches: a writer whose own type of error gets through; an error without file or advice."""
     assert callable(write)
     target = tmp_path / "a.bin"
     target.write_text("old")
@@ -144,8 +149,7 @@ def test_several_files_are_renamed_in_order_after_all_are_written(
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_permissions_are_those_of_open(tmp_path: Path, mask: int) -> None:
-    """Catches: files that only their owner can read (as safetensors makes them), and a mode that was set on purpose
-    and is lost with the next save."""
+    """Catches: files that only their owner can read, as safetensors makes them; a lost mode."""
     old = os.umask(mask)
     try:
         with atomic_write(tmp_path / "new") as temporary:

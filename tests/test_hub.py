@@ -1,4 +1,4 @@
-"""hub.py: a name or a path -> local files, against a small server that answers as the Hub does."""
+"""Finding files in directories and on the Hub, against a small server that imitates the Hub."""
 
 import re
 import threading
@@ -22,7 +22,7 @@ FILES = {
 
 
 class Hub(BaseHTTPRequestHandler):
-    """`org/model` holds FILES on branch main; `org/gated` asks for consent; there is nothing else."""
+    """`org/model` contains FILES on branch main, and `org/gated` is gated; nothing else exists."""
 
     asked: list[str] = []  # noqa: RUF012 - emptied by the fixture
 
@@ -83,7 +83,7 @@ def use(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
 
 @pytest.fixture
 def asked(server: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was asked of the server so far; the Hub is that server."""
+    """The requests that the server has received; it takes the place of the Hub."""
     use(monkeypatch, server)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     Hub.asked.clear()
@@ -92,13 +92,13 @@ def asked(server: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.fixture
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Any call that would go to the Hub fails the test."""
+    """Fail the test if anything is requested from the Hub."""
     for name in ("hf_hub_download", "try_to_load_from_cache"):
         monkeypatch.setattr(hub, name, lambda *args, **kwargs: pytest.fail("asked the Hub"))
 
 
 def test_a_directory_wins_over_a_hub_name(tmp_path, monkeypatch, no_network):
-    """Kills: a network call for ./albert/albert-base-v2 in the working directory."""
+    """Catches: a network call for ./albert/albert-base-v2 in the working directory."""
     (tmp_path / "albert" / "albert-base-v2").mkdir(parents=True)
     (tmp_path / "albert" / "albert-base-v2" / "config.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
@@ -106,13 +106,13 @@ def test_a_directory_wins_over_a_hub_name(tmp_path, monkeypatch, no_network):
     assert source.get("config.json").read_text() == "{}"
     assert source.find("model.safetensors") is None
     with pytest.raises(
-        FileNotFoundError, match=r"albert/albert-base-v2 holds no model.safetensors; check"
+        FileNotFoundError, match=r"albert/albert-base-v2 does not contain model.safetensors; check"
     ):
         source.get("model.safetensors")
 
 
 def test_subfolder_of_a_directory(tmp_path, no_network):
-    """Kills: a subfolder that is ignored, or tried as a fallback only."""
+    """Catches: a subfolder that is ignored, or only tried as a fallback."""
     (tmp_path / "sub").mkdir()
     (tmp_path / "config.json").write_text("outer")
     (tmp_path / "sub" / "config.json").write_text("inner")
@@ -121,7 +121,7 @@ def test_subfolder_of_a_directory(tmp_path, no_network):
 
 
 def test_the_home_directory_is_expanded(tmp_path, monkeypatch, no_network):
-    """Kills: "~/model" read as the name of a directory called "~"."""
+    """Catches: "~/model" taken for the name of a directory called "~"."""
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / "config.json").write_text("{}")
@@ -131,17 +131,17 @@ def test_the_home_directory_is_expanded(tmp_path, monkeypatch, no_network):
 @pytest.mark.parametrize(
     "name", ["./x", "../x", "/x/y", "a/b/c", "a\\b", "~/no/such", "", Path("a/b")]
 )
-def test_a_path_that_is_no_directory_never_reaches_the_network(
+def test_a_path_that_does_not_exist_is_not_sent_to_the_network(
     name, tmp_path, monkeypatch, no_network
 ):
-    """Kills: a mistyped path that becomes a confusing Hub error, or a request that leaks it."""
+    """Catches: a mistyped path that causes a confusing error of the Hub, or is sent to the Hub."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(FileNotFoundError, match=r"is no directory here; give a directory"):
+    with pytest.raises(FileNotFoundError, match=r"is not a directory; pass a directory"):
         Source(name).find("config.json")
 
 
 def test_a_file_in_place_of_a_directory(tmp_path, no_network):
-    """Kills: "is no directory" for a path that is plainly there, which sends the reader looking for a typing error."""
+    """Catches: "is not a directory" for a path that exists, as if it were misspelt."""
     (tmp_path / "model.safetensors").write_bytes(b"")
     with pytest.raises(FileNotFoundError, match=r"is a file, not a directory"):
         Source(tmp_path / "model.safetensors").find("config.json")
@@ -151,15 +151,15 @@ def test_a_file_in_place_of_a_directory(tmp_path, no_network):
     "filename", ["../secret", "a/../../secret", "/etc/passwd", "C:\\x", "a\\b"]
 )
 def test_file_names_stay_inside(filename, tmp_path, no_network):
-    """Kills: a shard index that reads any file of the machine."""
+    """Catches: a shard index that can read any file of the machine."""
     with pytest.raises(ValueError, match="leads outside"):
         Source(tmp_path).find(filename)
     with pytest.raises(ValueError, match="leads outside"):
         Source("org/model", subfolder=filename).find("config.json")
 
 
-def test_only_the_asked_file_is_downloaded_and_once(asked, tmp_path):
-    """Kills: a snapshot of the whole repository; a second download of what the cache holds."""
+def test_only_the_requested_file_is_downloaded_and_only_once(asked, tmp_path):
+    """Catches: a download of the whole repository, and a second download of a cached file."""
     source = Source("org/model", cache_dir=tmp_path)
     assert source.get("config.json").read_bytes() == FILES["config.json"]
     assert source.find("model.safetensors") is None
@@ -168,7 +168,7 @@ def test_only_the_asked_file_is_downloaded_and_once(asked, tmp_path):
 
 
 def test_hub_subfolder_and_revision(asked, tmp_path):
-    """Kills: subfolder= or revision= lost on the way to the Hub."""
+    """Catches: subfolder= or revision= that is not passed on to the Hub."""
     source = Source("org/model", revision=COMMIT, subfolder="sub", cache_dir=tmp_path)
     path = source.get("config.json")
     assert path.read_bytes() == FILES["sub/config.json"]
@@ -177,9 +177,9 @@ def test_hub_subfolder_and_revision(asked, tmp_path):
 
 
 def test_a_missing_file_of_a_repository(asked, tmp_path):
-    """Kills: an error for an optional file; an error for a needed one that does not say which."""
+    """Catches: an error for an optional file, and an error that does not name the missing file."""
     with pytest.raises(
-        FileNotFoundError, match=r"^org/model holds no spiece.model; check the name"
+        FileNotFoundError, match=r"^org/model does not contain spiece.model; check the name"
     ):
         Source("org/model", cache_dir=tmp_path).get("spiece.model")
 
@@ -190,30 +190,30 @@ def test_a_missing_file_of_a_repository(asked, tmp_path):
         (
             "org/unknown",
             None,
-            r"org/unknown is neither a directory here nor a model on the Hub.*token=",
+            r"org/unknown is neither a local directory nor a model on the Hub.*token=",
         ),
         (
             "org/gated",
             None,
             r"org/gated is gated: accept its conditions at http.*/org/gated, then log in",
         ),
-        ("org/model", "v9", r"org/model has no revision 'v9'; give a branch, a tag"),
+        ("org/model", "v9", r"org/model has no revision 'v9'; pass a branch, a tag"),
         (
             "-bad-",
             None,
-            r"'-bad-' is neither a directory here nor a possible Hub name \(owner/name\)",
+            r"'-bad-' is neither a local directory nor a valid name on the Hub \(owner/name\)",
         ),
         ("org/broken", None, r"config.json of org/broken"),
     ],
 )
 def test_what_the_hub_refuses(name, revision, message, asked, tmp_path):
-    """Kills: a traceback of the HTTP library where one sentence would tell what to do."""
+    """Catches: a traceback of the HTTP library instead of a sentence that says what to do."""
     with pytest.raises(FileNotFoundError, match=message):
         Source(name, revision, cache_dir=tmp_path).find("config.json")
 
 
 def test_the_hub_cannot_be_reached(asked, tmp_path, monkeypatch):
-    """Kills: a cached file refused for want of a network; "no such file" for a Hub that never answered."""
+    """Catches: a cached file that needs the network; "no such file" when the Hub did not answer."""
     source = Source("org/model", cache_dir=tmp_path)
     source.get("config.json")
     assert source.find("model.safetensors") is None
@@ -226,14 +226,14 @@ def test_the_hub_cannot_be_reached(asked, tmp_path, monkeypatch):
     ):
         source.find("pytorch_model.bin")
     with pytest.raises(
-        FileNotFoundError, match=r"could not fetch config.json of org/model|cannot be reached"
+        FileNotFoundError, match=r"could not download config.json of org/model|cannot be reached"
     ):
         Source("org/model", cache_dir=tmp_path, force_download=True).find("config.json")
 
 
 @pytest.mark.parametrize("how", ["argument", "environment"])
 def test_offline(how, asked, tmp_path, monkeypatch):
-    """Kills: a request in offline mode, or one forgotten; a full cache refused; a partial one that does not say so."""
+    """Catches: a request in offline mode, and a cached file that is not used."""
     Source("org/model", cache_dir=tmp_path).get("config.json")
     asked.clear()
     if how == "environment":
@@ -242,11 +242,13 @@ def test_offline(how, asked, tmp_path, monkeypatch):
     assert source.get("config.json").read_bytes() == FILES["config.json"]
     assert source.find("pytorch_model.bin") is None, "never asked for: the cache is all there is"
     with pytest.raises(
-        FileNotFoundError, match=r"the cache of org/model holds no pytorch_model.bin, and this"
+        FileNotFoundError,
+        match=r"the cache of org/model does not contain pytorch_model.bin, and downloads are",
     ):
         source.get("pytorch_model.bin")
     with pytest.raises(
-        FileNotFoundError, match=r"could not fetch config.json of org/model: .*force_download=True"
+        FileNotFoundError,
+        match=r"could not download config.json of org/model: .*force_download=True",
     ):
         replace(source, force_download=True).find("config.json")
     other = Source("org/other", cache_dir=tmp_path, local_files_only=how == "argument")
@@ -258,8 +260,8 @@ def test_offline(how, asked, tmp_path, monkeypatch):
     assert asked == []
 
 
-def test_an_error_without_a_name_is_told_as_it_is(tmp_path, monkeypatch):
-    """Kills: "no such model" for a full disk or a timeout during the download."""
+def test_an_unexpected_error_is_passed_on(tmp_path, monkeypatch):
+    """Catches: "no such model" for a full disk or a timeout during the download."""
 
     def fails(*args, **kwargs):
         raise OSError(28, "No space left on device")
@@ -268,6 +270,6 @@ def test_an_error_without_a_name_is_told_as_it_is(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     with pytest.raises(
         FileNotFoundError,
-        match=r"could not fetch config.json of org/model: OSError: .*No space left",
+        match=r"could not download config.json of org/model: OSError: .*No space left",
     ):
         Source("org/model", cache_dir=tmp_path).find("config.json")

@@ -165,7 +165,7 @@ def test_a_config_of_ones_own(saved):
     ) == (3, 0.5, 1)
     assert config.num_hidden_layers == SHARED["num_hidden_layers"]
     assert AlbertModel.from_pretrained(saved, config=config).config is not config
-    with pytest.raises(FileNotFoundError, match=r"holds no config.json"):
+    with pytest.raises(FileNotFoundError, match=r"does not contain config.json"):
         AlbertModel.from_pretrained(saved)
 
 

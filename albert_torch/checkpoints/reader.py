@@ -40,7 +40,7 @@ def read_state_dict(source: Source) -> tuple[dict[str, Tensor], Path]:
     for name in WEIGHT_FILES:
         if (path := source.find(name)) is not None:
             return _read_shards(source, path) if name.endswith(".json") else _read_file(path), path
-    raise source.lacks(*WEIGHT_FILES)
+    raise source.missing_error(*WEIGHT_FILES)
 
 
 def _read_file(path: Path) -> dict[str, Tensor]:

@@ -123,7 +123,7 @@ class AlbertTokenizer(TokenizerBase):
         )
         file = next((found for name in names if (found := source.find(name)) is not None), None)
         if file is None:
-            raise source.lacks(*names)
+            raise source.missing_error(*names)
         config = source.find("tokenizer_config.json")
         settings = {} if config is None else read_json(config)
         settings = {name: value["content"] if isinstance(value, dict) and "content" in value else value

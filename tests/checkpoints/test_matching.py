@@ -87,7 +87,7 @@ def test_a_directory_without_weights(folder):
     """Kills: a message that does not say which names were looked for."""
     (folder / "model.safetensors").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"holds no model.safetensors or .* or pytorch_model.bin.index.json"
+        FileNotFoundError, match=r"does not contain model.safetensors or .* or pytorch_model.bin.index.json"
     ):
         AlbertModel.from_pretrained(folder)
 

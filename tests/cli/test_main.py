@@ -82,7 +82,7 @@ def test_different_exits_1_and_names_the_layer(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["parity", "./nowhere"], r"'./nowhere' is no directory here"),
+        (["parity", "./nowhere"], r"'./nowhere' is not a directory"),
         (["parity", "{}", "--dtype", "int8"], "no dtype 'int8'; there are float64"),
         (
             ["parity", "{}", "--head", "QuestionAnswering"],
@@ -99,7 +99,7 @@ def test_different_exits_1_and_names_the_layer(
             ["parity", "{}", "--json", "nowhere/x.json"],
             "--json nowhere/x.json: there is no directory nowhere",
         ),
-        (["convert", "./nowhere", "there"], r"'./nowhere' is no directory here"),
+        (["convert", "./nowhere", "there"], r"'./nowhere' is not a directory"),
     ],
 )
 def test_what_cannot_run_exits_2_with_one_sentence(

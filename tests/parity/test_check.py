@@ -286,7 +286,7 @@ def test_texts_go_through_both_tokenizers(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("make", "options", "error", "message"),
     [
-        ("absent", {}, FileNotFoundError, "is no directory here"),
+        ("absent", {}, FileNotFoundError, "is not a directory"),
         ("Model", {"heads": ["MaskedLM"]}, ValueError, "does not fill MaskedLM; it fills Model"),
         (
             "Model",

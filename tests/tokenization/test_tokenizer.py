@@ -680,7 +680,7 @@ def test_an_empty_directory_and_ids_out_of_range_are_refused(
 ) -> None:
     """Kills: a directory without a tokenizer taken for a Hub name; None for an id that is no piece."""
     with pytest.raises(
-        FileNotFoundError, match=r"holds no tokenizer.json or spiece.model or vocab.txt"
+        FileNotFoundError, match=r"does not contain tokenizer.json or spiece.model or vocab.txt"
     ):
         AlbertTokenizer.from_pretrained(tmp_path)
     tokenizer = AlbertTokenizer.from_pretrained(model_file)
