@@ -87,7 +87,8 @@ def test_a_directory_without_weights(folder):
     """Kills: a message that does not say which names were looked for."""
     (folder / "model.safetensors").unlink()
     with pytest.raises(
-        FileNotFoundError, match=r"does not contain model.safetensors or .* or pytorch_model.bin.index.json"
+        FileNotFoundError,
+        match=r"does not contain model.safetensors or .* or pytorch_model.bin.index.json",
     ):
         AlbertModel.from_pretrained(folder)
 
@@ -101,20 +102,20 @@ def _header(text: bytes) -> bytes:
     [
         (lambda whole: b"", "model.safetensors is empty; download"),
         (lambda whole: b"   \n", "model.safetensors is empty; download"),
-        (lambda whole: whole[: len(whole) // 2], "not a whole safetensors file .* again"),
-        (lambda whole: whole[:7], "not a whole safetensors file"),
-        (lambda whole: whole[:8] + b"?" + whole[9:], "not a whole safetensors file"),
-        (lambda whole: whole.replace(b'"F32"', b'"F33"', 1), "not a whole safetensors file"),
-        (lambda whole: struct.pack("<Q", 7 << 30) + whole[8:], "not a whole safetensors file"),
+        (lambda whole: whole[: len(whole) // 2], "not a complete safetensors file .* again"),
+        (lambda whole: whole[:7], "not a complete safetensors file"),
+        (lambda whole: whole[:8] + b"?" + whole[9:], "not a complete safetensors file"),
+        (lambda whole: whole.replace(b'"F32"', b'"F33"', 1), "not a complete safetensors file"),
+        (lambda whole: struct.pack("<Q", 7 << 30) + whole[8:], "not a complete safetensors file"),
         (
             lambda whole: _header(b'{"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'),
-            "not a whole safetensors",
+            "not a complete safetensors",
         ),
         (
             lambda whole: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
-            "git-lfs pointer.* `git lfs pull`",
+            "pointer of git-lfs.* `git lfs pull`",
         ),
-        (lambda whole: b"<!DOCTYPE html><html></html>", "is a web page, not weights"),
+        (lambda whole: b"<!DOCTYPE html><html></html>", "is a web page instead of weights"),
     ],
     ids=[
         "empty",
@@ -158,7 +159,7 @@ def test_a_pickle_that_would_run_code(zipped, folder, tmp_path):
         _use_new_zipfile_serialization=zipped,
     )
     with pytest.raises(
-        CheckpointError, match=r"asks to run posix.mkdir and was not run; convert it"
+        CheckpointError, match=r"asks to run posix.mkdir, which was refused; convert it"
     ) as caught:
         AlbertModel.from_pretrained(folder)
     assert "weights_only" not in str(caught.value)
@@ -169,15 +170,18 @@ def test_a_pickle_that_would_run_code(zipped, folder, tmp_path):
     ("spoil", "message"),
     [
         (lambda path: path.write_bytes(b""), "is empty"),
-        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "not a whole PyTorch checkpoint"),
-        (lambda path: path.write_bytes(b"garbage" * 99), "not a whole PyTorch checkpoint"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-100]),
+            "not a complete PyTorch checkpoint",
+        ),
+        (lambda path: path.write_bytes(b"garbage" * 99), "not a complete PyTorch checkpoint"),
         (
             lambda path: path.write_bytes(path.read_bytes().replace(b"storage", b"storagf", 1)),
-            "not a whole PyTorch",
+            "not a complete PyTorch",
         ),
-        (lambda path: torch.save([1, 2], path), "holds a list, not a state dict"),
-        (lambda path: torch.save({"x": 3}, path), "x is no plain tensor; save model.state_dict"),
-        (lambda path: torch.save({"x": torch.eye(2).to_sparse()}, path), "x is no plain tensor"),
+        (lambda path: torch.save([1, 2], path), "contains a list instead of a state dict"),
+        (lambda path: torch.save({"x": 3}, path), "x is not a plain tensor; save model.state_dict"),
+        (lambda path: torch.save({"x": torch.eye(2).to_sparse()}, path), "x is not a plain tensor"),
     ],
 )
 def test_unreadable_pickles(spoil, message, folder):
@@ -198,7 +202,7 @@ def test_a_pickle_that_names_another_tensors_bytes(tmp_path):
     path.write_bytes(path.read_bytes().replace(second, first))
     assert torch.load(path, weights_only=True)["b"].eq(1).all(), "torch sees nothing wrong"
     with pytest.raises(
-        CheckpointError, match=r"not a whole PyTorch checkpoint \(BadZipFile: Bad CRC-32"
+        CheckpointError, match=r"not a complete PyTorch checkpoint \(BadZipFile: Bad CRC-32"
     ):
         read_state_dict(Source(tmp_path))
 
@@ -237,7 +241,7 @@ def test_shards_give_the_numbers_of_one_file(folder):
         (lambda m, first, rest: m | {first: ""}, "points outside its directory: ''"),
         (
             lambda m, first, rest: m | {first: "c.safetensors"},
-            "names c.safetensors, which is not there",
+            "names c.safetensors, which does not exist",
         ),
         (
             lambda m, first, rest: m | {"junk": "a.safetensors"},
@@ -247,9 +251,9 @@ def test_shards_give_the_numbers_of_one_file(folder):
             lambda m, first, rest: {k: v for k, v in m.items() if k != rest[0]},
             "is not named by model.safetensors.index",
         ),
-        (lambda m, first, rest: m | {first: 1}, "must hold .*weight_map"),
-        (lambda m, first, rest: [], "must hold .*weight_map"),
-        (lambda m, first, rest: {}, "must hold .*weight_map"),
+        (lambda m, first, rest: m | {first: 1}, "must contain .*weight_map"),
+        (lambda m, first, rest: [], "must contain .*weight_map"),
+        (lambda m, first, rest: {}, "must contain .*weight_map"),
     ],
 )
 def test_a_wrong_index(spoil, message, folder):
@@ -266,7 +270,7 @@ def test_a_key_in_two_shards(folder):
     index, first, _, state = shard(folder)
     save_file(state, folder / "b.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(CheckpointError, match=f"{first} stands in two shards"):
+    with pytest.raises(CheckpointError, match=f"{first} is in two shards"):
         AlbertModel.from_pretrained(folder)
 
 
