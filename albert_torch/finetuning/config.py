@@ -2,85 +2,85 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
-from albert_torch.training.config import COUNT, MANY, SHARE, Range, TrainingConfig, key
+from albert_torch.training.config import TrainingConfig
+from albert_torch.training.options import option
 
 BATCHING = ("length", "random", "file")
 
 
 @dataclass
 class FinetuningConfig(TrainingConfig):
-    """One fine-tuning run. The defaults are the paper's (Table 14, appendix A.4) where it names one for all tasks."""
+    """One fine-tuning run, apart from the options of its task.
 
-    task: str = key("", "what is learned, and from which files")
-    new_head: bool = key(
-        False, "draw a head anew that has another number of labels in the checkpoint"
+    The defaults are the paper's (Table 14, appendix A.4) where it has one value for all tasks.
+    """
+
+    task: str = option("", "name of the task, or package.module:ClassName")
+    new_head: bool = option(
+        False, "initialise the head anew if the checkpoint's has another number of labels"
     )
-    data: str = key("", "the directory with the task's files, or a Hub data set")
-    data_config: str = key("", "the name of the subset of a Hub data set")
-    train: str = key("", "the training file, if not train.* of `data`")
-    dev: str = key(
+    data: str = option("", "directory with the files of the task, or a Hub data set")
+    data_config: str = option("", "name of the subset of a Hub data set")
+    train: str = option("", "training file; empty: the file of that name in `data`")
+    dev: str = option(
         "",
-        "the file that chooses the best checkpoint, if not dev.* of `data`; 'none': no evaluation",
+        "file that selects the best checkpoint; empty: the file of that name in `data`; 'none': no "
+        "evaluation",
     )
-    test: str = key("", "a file to predict at the end, into predictions.jsonl")
-    text: str = key("", "the column of the text")
-    text_pair: str = key("", "the column of the second text")
-    label: str = key("", "the column of the label")
-    labels: list[str] = field(
-        default_factory=list,
-        metadata={
-            "help": "the label names in the order of their numbers; empty: those of the training file"
-        },
+    test: str = option("", "file to predict at the end, into predictions.jsonl")
+    text: str = option("", "column of the text")
+    text_pair: str = option("", "column of the second text")
+    label: str = option("", "column of the label")
+    labels: list[str] = option(
+        [], "label names in the order of their numbers; empty: those of the training file"
     )
-    max_qa_length: int = key(128, "tokens of question and option at most (race)")
-    doc_stride: int = key(128, "tokens that neighbouring windows of a text share (squad)")
-    answerability_head: bool = key(
+    max_qa_length: int = option(128, "tokens of question and option at most (race)", minimum=0)
+    doc_stride: int = option(128, "tokens that neighbouring windows share (squad)", minimum=0)
+    answerability_head: bool = option(
         False, "a head of its own for 'no answer' (squad2), as in the paper"
     )
-    masked_lm_prob: float = key(0.15, "share of the tokens to predict (mlm)")
-    classifier_dropout: float | None = key(
-        0.1, "before the classifier; None: as the checkpoint has it"
+    masked_lm_prob: float = option(
+        0.15, "share of the tokens to predict (mlm)", minimum=0, maximum=1
     )
-    batching: str = key(
+    classifier_dropout: float | None = option(
+        0.1, "dropout before the classifier; none: as in the checkpoint", minimum=0, maximum=1
+    )
+    batching: str = option(
         "length",
-        f"how batches are made, one of {', '.join(BATCHING)}: like lengths together, or not",
+        "how rows are put into batches: 'length' (rows of similar length), 'random' or 'file' (in "
+        "the order of the file)",
+        choices=BATCHING,
     )
-    patience: int = key(
-        0, "evaluations without a better result before stopping; 0: never stop early"
+    patience: int = option(
+        0, "evaluations without a better result before stopping; 0: never stop early", minimum=0
     )
-    metric: str = key("", "what chooses the best checkpoint; empty: the task's own")
-    seeds: int = key(1, "runs, with seeds counted up from `seed`; reports median, spread and best")
-    restarts_on_collapse: int = key(
-        0, "new starts after a collapse, each with half the rate and another seed"
+    metric: str = option("", "metric that selects the best checkpoint; empty: the task's own")
+    seeds: int = option(
+        1, "number of runs, with seeds counted up from `seed`; reports median and spread", minimum=1
     )
-    lora_rank: int = key(
-        0, "rank of low-rank deltas, trained in place of the encoder's weights; 0: none"
+    restarts_on_collapse: int = option(
+        0,
+        "restarts after a collapse, each with half the learning rate and another seed",
+        minimum=0,
     )
-    lora_alpha: float = key(16.0, "the deltas are scaled by lora_alpha / lora_rank")
-    lora_per_depth: bool = key(False, "a delta of its own for each run of the shared layer")
+    lora_rank: int = option(
+        0, "rank of LoRA adapters, trained instead of the encoder's weights; 0: none", minimum=0
+    )
+    lora_alpha: float = option(
+        16.0, "adapters are scaled by lora_alpha / lora_rank", minimum=0, maximum=1e6
+    )
+    lora_per_depth: bool = option(
+        False, "a separate adapter for each application of the shared layer"
+    )
 
     FREE: ClassVar[frozenset[str]] = TrainingConfig.FREE | {
         "seeds",
         "restarts_on_collapse",
         "test",
         "patience",
-    }
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {**TrainingConfig.CHOICES, "batching": BATCHING}
-    RANGES: ClassVar[dict[Range, tuple[str, ...]]] = {
-        MANY: (*TrainingConfig.RANGES[MANY], "seeds"),
-        COUNT: (
-            *TrainingConfig.RANGES[COUNT],
-            "max_qa_length",
-            "doc_stride",
-            "patience",
-            "restarts_on_collapse",
-            "lora_rank",
-        ),
-        (0, 1e6): (*TrainingConfig.RANGES[0, 1e6], "lora_alpha"),
-        SHARE: (*TrainingConfig.RANGES[SHARE], "classifier_dropout", "masked_lm_prob"),
     }
 
     def __post_init__(self) -> None:
@@ -89,5 +89,6 @@ class FinetuningConfig(TrainingConfig):
             raise ValueError("lora_per_depth needs a lora_rank above 0")
         if self.lora_rank and self.parallel == "fsdp":
             raise ValueError(
-                "parallel='fsdp' shards what is trained, and low-rank deltas are small: use parallel='ddp'"
+                "parallel='fsdp' shards what is trained, and LoRA adapters are small: use "
+                "parallel='ddp'"
             )

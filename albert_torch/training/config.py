@@ -1,123 +1,113 @@
-"""`TrainingConfig`: what every training run is decided by, from a TOML file and the command line, checked once."""
+"""`TrainingConfig`: the recipe keys that fine-tuning and pretraining have in common."""
 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import os
 import sys
-import types
-import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
+
+from albert_torch.training.options import Options, option
 
 DTYPES = ("float32", "bfloat16", "float64")
 PARALLEL = ("ddp", "fsdp")
 Own = TypeVar("Own", bound="TrainingConfig")
-Range = tuple[float, float]
-
-
-def key(default: Any, help_text: str) -> Any:
-    """A field with the text that `--help` shows."""
-    return field(default=default, metadata={"help": help_text})
-
-
-COUNT, MANY, SHARE = (0, 10**9), (1, 10**9), (0, 1)
 
 
 @dataclass
-class TrainingConfig:
-    """The keys that fine-tuning and pretraining have in common. A subclass adds its own, and its defaults.
+class TrainingConfig(Options):
+    """Everything that fine-tuning and pretraining have in common about a training run.
 
-    Raises `ValueError` at construction for an unknown key, a wrong type or an impossible value.
+    A subclass adds its own keys and may replace defaults. A config is read from a TOML file (`load`)
+    or from a mapping (`from_dict`), and checked at construction.
+
+    Raises:
+        ValueError: A key is unknown, or a value has the wrong type or is impossible.
     """
 
-    model: str = key(
+    model: str = option(
         "",
-        "the checkpoint to start from: a directory or a Hub name; empty: random weights of `model_config`",
+        "checkpoint to start from: a directory or a Hub name; empty: random weights, with the "
+        "shape in model_config",
     )
-    tokenizer: str = key("", "where the tokenizer is, if not with the model")
-    model_config: dict[str, Any] = field(
-        default_factory=dict,
-        metadata={
-            "help": "keys of AlbertConfig that differ from the checkpoint's, or from an ALBERT-base"
-        },
+    tokenizer: str = option("", "directory or Hub name of the tokenizer; empty: the model's")
+    model_config: dict[str, Any] = option(
+        {}, "keys of AlbertConfig that differ from those of the checkpoint, or of an ALBERT-base"
     )
-    max_length: int = key(512, "tokens in a row at most")
-    batch_size: int = key(32, "rows an update, over all processes and accumulation parts")
-    gradient_accumulation_steps: int = key(
-        1, "parts that a batch is computed in, one after the other, on each process"
+    max_length: int = option(512, "tokens per row; longer rows are truncated", minimum=1)
+    batch_size: int = option(32, "rows per update, over all processes and micro-batches", minimum=1)
+    gradient_accumulation_steps: int = option(
+        1, "micro-batches per process that an update is computed in, one after the other", minimum=1
     )
-    steps: int = key(1000, "updates in all")
-    warmup_steps: int = key(
-        0, "updates in which the rate rises to learning_rate; it falls to 0 afterwards"
+    steps: int = option(1000, "number of updates", minimum=1)
+    warmup_steps: int = option(
+        0, "updates in which the learning rate rises; it falls to 0 afterwards", minimum=0
     )
-    learning_rate: float = key(1e-5, "the highest rate")
-    weight_decay: float = key(0.01, "decoupled decay, of all weights but biases and LayerNorms")
-    adam_beta1: float = key(0.9, "decay of the first moment")
-    adam_beta2: float = key(0.999, "decay of the second moment")
-    adam_eps: float = key(1e-6, "added to the denominator")
-    max_grad_norm: float = key(1.0, "norm that gradients are clipped to; 0: not clipped")
-    dropout: float | None = key(
-        None, "of hidden states and attention; None: as the checkpoint has it"
+    learning_rate: float = option(1e-5, "highest learning rate", minimum=0, maximum=1e6)
+    weight_decay: float = option(
+        0.01,
+        "decoupled weight decay of all parameters except biases and LayerNorms",
+        minimum=0,
+        maximum=1e6,
     )
-    ffn_dropout_prob: float | None = key(
-        None, "after the feed-forward, as in Google's code; None: as the checkpoint"
+    adam_beta1: float = option(0.9, "decay of the first moment", minimum=0, maximum=1)
+    adam_beta2: float = option(0.999, "decay of the second moment", minimum=0, maximum=1)
+    adam_eps: float = option(1e-6, "added to the denominator of the update", minimum=0, maximum=1)
+    max_grad_norm: float = option(
+        1.0, "norm to which gradients are clipped; 0: no clipping", minimum=0, maximum=1e6
     )
-    unpad: bool = key(True, "compute the real tokens alone")
-    gradient_checkpointing: bool = key(
-        False, "compute activations again in the backward pass: less memory, slower"
+    dropout: float | None = option(
+        None,
+        "dropout of hidden states and attention; none: as in the checkpoint",
+        minimum=0,
+        maximum=1,
     )
-    dtype: str = key(
-        "float32", f"one of {', '.join(DTYPES)}; bfloat16: weights float32, products bfloat16"
+    ffn_dropout_prob: float | None = option(
+        None,
+        "dropout after the feed-forward layer, as in Google's code; none: as in the checkpoint",
+        minimum=0,
+        maximum=1,
     )
-    parallel: str = key("ddp", "on several processes: 'ddp' copies the model, 'fsdp' shards it")
-    eval_steps: int = key(0, "updates between evaluations; 0: ten evaluations")
-    save_steps: int = key(0, "updates between checkpoints; 0: as eval_steps")
-    log_steps: int = key(10, "updates between lines in metrics.jsonl")
-    tensorboard: bool = key(False, "also write TensorBoard's files")
-    seed: int = key(1, "of initial weights, data order and dropout")
+    unpad: bool = option(True, "compute real tokens only, no padding")
+    gradient_checkpointing: bool = option(
+        False, "recompute activations in the backward pass: less memory, slower"
+    )
+    dtype: str = option(
+        "float32",
+        f"one of {', '.join(DTYPES)}; bfloat16: float32 weights, bfloat16 matrix products",
+        choices=DTYPES,
+    )
+    parallel: str = option(
+        "ddp",
+        "with several processes, 'ddp' replicates the model and 'fsdp' shards it",
+        choices=PARALLEL,
+    )
+    eval_steps: int = option(0, "updates between evaluations; 0: a tenth of steps", minimum=0)
+    save_steps: int = option(0, "updates between checkpoints; 0: as eval_steps", minimum=0)
+    log_steps: int = option(10, "updates between lines in metrics.jsonl", minimum=1)
+    tensorboard: bool = option(False, "also write TensorBoard event files")
+    seed: int = option(
+        1, "seed of initial weights, data order and dropout", minimum=0, maximum=10**9
+    )
 
-    # A resumed run may differ in these: they change neither an update nor the order of the data.
+    # A resumed run may change these: they affect neither an update nor the order of the data.
     FREE: ClassVar[frozenset[str]] = frozenset(
         {"log_steps", "save_steps", "tensorboard", "parallel"}
     )
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {"dtype": DTYPES, "parallel": PARALLEL}
-    RANGES: ClassVar[dict[Range, tuple[str, ...]]] = {
-        MANY: ("max_length", "batch_size", "gradient_accumulation_steps", "steps", "log_steps"),
-        COUNT: ("warmup_steps", "eval_steps", "save_steps", "seed"),
-        (0, 1e6): ("learning_rate", "weight_decay", "max_grad_norm"),
-        SHARE: ("adam_beta1", "adam_beta2", "dropout", "ffn_dropout_prob", "adam_eps"),
-    }
 
     def __post_init__(self) -> None:
-        for name, annotation in self._types().items():
-            value = getattr(self, name)
-            if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-                value = float(value)
-                setattr(self, name, value)
-            if not _fits(value, annotation):
-                raise ValueError(f"{name}={value!r} must be {_name(annotation)}")
-        for (low, high), names in self.RANGES.items():
-            for name in names:
-                value = getattr(self, name)
-                if value is not None and not low <= value <= high:
-                    raise ValueError(f"{name}={value!r} must be from {low} to {high}")
-        for name, allowed in self.CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(
-                    f"{name}={getattr(self, name)!r} is not known; use one of {', '.join(allowed)}"
-                )
+        super().__post_init__()
         if self.warmup_steps > self.steps:
             raise ValueError(
                 f"warmup_steps={self.warmup_steps} is more than steps={self.steps}: lower it"
             )
         if self.batch_size % self.gradient_accumulation_steps:
             raise ValueError(
-                f"batch_size={self.batch_size} is not a multiple of gradient_accumulation_steps={self.gradient_accumulation_steps}"
+                f"batch_size={self.batch_size} is not a multiple of "
+                f"gradient_accumulation_steps={self.gradient_accumulation_steps}; change one of them"
             )
 
     @classmethod
@@ -137,18 +127,6 @@ class TrainingConfig:
         except ValueError as error:  # TOMLDecodeError is one
             raise ValueError(f"{os.fspath(path)}: {error}") from None
 
-    @classmethod
-    def from_dict(cls: type[Own], values: Mapping[str, Any]) -> Own:
-        """The recipe with these keys; text for a key that is no text is read as its type."""
-        annotations = cls._types()
-        for name in values.keys() - annotations.keys():
-            near = difflib.get_close_matches(name, annotations, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ValueError(f"unknown key {name!r}; {hint}The keys are {', '.join(annotations)}")
-        return cls(
-            **{name: _read(name, value, annotations[name]) for name, value in values.items()}
-        )
-
     def scaled(self: Own, scale: float) -> Own:
         """The same recipe with `scale` times the updates, warmup and intervals; at least one update."""
         if not 0 < scale <= 1000:
@@ -163,16 +141,20 @@ class TrainingConfig:
             self, **{name: max(int(n > 0), round(n * scale)) for name, n in counts.items()}
         )
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return the value of every key of the recipe, as `from_dict` reads them."""
+        return dataclasses.asdict(self)
+
     def to_toml(self) -> str:
         """The text of a recipe file; what is the default is left out where TOML has no word for it."""
-        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values = self.to_dict()
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
         shape = values.pop("model_config")
         lines = []
         for name, value in values.items():
             if value is not None:
                 lines.append(f"{name} = {json.dumps(value)}")
-            elif defaults[name] is not None:
+            elif defaults.get(name) is not None:
                 lines.append(f'{name} = "none"')
         if shape:
             lines += [
@@ -181,47 +163,3 @@ class TrainingConfig:
                 *(f"{name} = {json.dumps(value)}" for name, value in shape.items()),
             ]
         return "\n".join(lines) + "\n"
-
-    @classmethod
-    def _types(cls) -> dict[str, Any]:
-        hints = typing.get_type_hints(cls)
-        return {f.name: hints[f.name] for f in dataclasses.fields(cls)}
-
-
-def _fits(value: Any, annotation: Any) -> bool:
-    if isinstance(annotation, types.UnionType):
-        return any(_fits(value, part) for part in typing.get_args(annotation))
-    if typing.get_origin(annotation) is list:
-        return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if typing.get_origin(annotation) is dict:
-        return isinstance(value, dict)
-    return type(value) is annotation
-
-
-def _name(annotation: Any) -> str:
-    if isinstance(annotation, types.UnionType):
-        return " or ".join(_name(part) for part in typing.get_args(annotation))
-    names = {
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        bool: "true or false",
-        type(None): "'none'",
-    }
-    return names.get(annotation) or (
-        "a list of texts" if typing.get_origin(annotation) is list else "a table of keys"
-    )
-
-
-def _read(name: str, value: Any, annotation: Any) -> Any:
-    """Text from the command line as the key's type; what is no text stays as it is."""
-    if not isinstance(value, str) or annotation is str:
-        return value
-    if value.lower() == "none" and isinstance(annotation, types.UnionType):
-        return None
-    if typing.get_origin(annotation) is list:
-        return [item.strip() for item in value.split(",") if item.strip()]
-    try:
-        return json.loads(value)
-    except ValueError:
-        raise ValueError(f"{name}={value!r} must be {_name(annotation)}") from None

@@ -68,7 +68,7 @@ def test_every_recipe_can_be_read(path: Path) -> None:
         ({"unpad": 1}, "unpad=1 must be true or false"),
         ({"labels": [1]}, r"labels=\[1\] must be a list of texts"),
         ({"dropout": 1.5}, "dropout=1.5 must be from 0 to 1"),
-        ({"batch_size": 0}, "batch_size=0 must be from 1"),
+        ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"dtype": "half"}, "dtype='half' is not known; use one of float32, bfloat16, float64"),
         ({"steps": 5, "warmup_steps": 6}, "warmup_steps=6 is more than steps=5"),
         (
@@ -119,7 +119,7 @@ def test_every_key_is_an_option(tmp_path: Path) -> None:
         "--dropout",
         "none",
     ]
-    options += ["--shape", '{"hidden_size": 48}', "--lora-rank", "2", "--lora-per-depth"]
+    options += ["--model-config", '{"hidden_size": 48}', "--lora-rank", "2", "--lora-per-depth"]
     args = parser.parse_args([str(tmp_path / "recipe.toml"), "--out", "x", *options])
     found = FinetuningConfig.load(
         args.recipe,
