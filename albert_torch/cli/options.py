@@ -6,7 +6,7 @@ import argparse
 import logging
 from dataclasses import fields
 
-from albert_torch.training.config import Own, TrainingConfig
+from albert_torch.training.config import ConfigT, TrainingConfig
 from albert_torch.training.distributed import first_process
 
 
@@ -38,7 +38,7 @@ def add_recipe_options(
             keys.add_argument(name, default=argparse.SUPPRESS, metavar="X", help=text)
 
 
-def recipe_of(args: argparse.Namespace, kind: type[Own]) -> Own:
+def recipe_of(args: argparse.Namespace, kind: type[ConfigT]) -> ConfigT:
     """The recipe that the options ask for; the log goes to stderr from now on."""
     logging.basicConfig(
         level=logging.INFO if first_process() else logging.ERROR, format="%(asctime)s %(message)s"

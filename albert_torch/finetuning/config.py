@@ -76,7 +76,7 @@ class FinetuningConfig(TrainingConfig):
         False, "a separate adapter for each application of the shared layer"
     )
 
-    FREE: ClassVar[frozenset[str]] = TrainingConfig.FREE | {
+    FREE_ON_RESUME: ClassVar[frozenset[str]] = TrainingConfig.FREE_ON_RESUME | {
         "seeds",
         "restarts_on_collapse",
         "test",

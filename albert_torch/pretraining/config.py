@@ -74,7 +74,7 @@ class PretrainingConfig(TrainingConfig):
     dev_rows: int = option(1000, "rows to evaluate on at most", minimum=1)
 
     # Files and tokenizer are known by their contents, wherever they lie.
-    FREE: ClassVar[frozenset[str]] = TrainingConfig.FREE | {
+    FREE_ON_RESUME: ClassVar[frozenset[str]] = TrainingConfig.FREE_ON_RESUME | {
         *("num_workers", "cache", "corpus", "dev", "dev_rows", "tokenizer", "eval_steps"),
     }
 

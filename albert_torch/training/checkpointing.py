@@ -36,7 +36,7 @@ class TrainingState:
         now = {
             name: value
             for name, value in dataclasses.asdict(recipe).items()
-            if name not in recipe.FREE
+            if name not in recipe.FREE_ON_RESUME
         }
         if differing := [*changes(self.recipe, now), *self.changed(data)]:
             raise ValueError(

@@ -14,15 +14,15 @@ from albert_torch.training.options import Options, option
 
 DTYPES = ("float32", "bfloat16", "float64")
 PARALLEL = ("ddp", "fsdp")
-Own = TypeVar("Own", bound="TrainingConfig")
+ConfigT = TypeVar("ConfigT", bound="TrainingConfig")
 
 
 @dataclass
 class TrainingConfig(Options):
     """Everything that fine-tuning and pretraining have in common about a training run.
 
-    A subclass adds its own keys and may replace defaults. A config is read from a TOML file (`load`)
-    or from a mapping (`from_dict`), and checked at construction.
+    A subclass adds its own keys and may replace defaults. A config is read from a TOML file
+    (`load`) or from a mapping (`from_dict`), and checked at construction.
 
     Raises:
         ValueError: A key is unknown, or a value has the wrong type or is impossible.
@@ -94,7 +94,7 @@ class TrainingConfig(Options):
     )
 
     # A resumed run may change these: they affect neither an update nor the order of the data.
-    FREE: ClassVar[frozenset[str]] = frozenset(
+    FREE_ON_RESUME: ClassVar[frozenset[str]] = frozenset(
         {"log_steps", "save_steps", "tensorboard", "parallel"}
     )
 
@@ -107,59 +107,86 @@ class TrainingConfig(Options):
         if self.batch_size % self.gradient_accumulation_steps:
             raise ValueError(
                 f"batch_size={self.batch_size} is not a multiple of "
-                f"gradient_accumulation_steps={self.gradient_accumulation_steps}; change one of them"
+                f"gradient_accumulation_steps={self.gradient_accumulation_steps}; change one of "
+                "them"
             )
 
     @classmethod
-    def load(cls: type[Own], path: str | os.PathLike[str], **overrides: Any) -> Own:
-        """Read a TOML file; `overrides` replace single keys, text among them is read as the key's type."""
+    def load(cls: type[ConfigT], path: str | os.PathLike[str], **overrides: Any) -> ConfigT:
+        """Read a recipe.
+
+        Args:
+            path: A TOML file.
+            **overrides: Values that replace keys of the file, as `from_dict` reads them.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: The file is not TOML, or one of its keys or values is wrong.
+        """
         if sys.version_info >= (3, 11):
             import tomllib
         else:
             import tomli as tomllib
         if not Path(path).is_file():
             raise FileNotFoundError(
-                f"no recipe {os.fspath(path)}; those that come with the source are in configs"
+                f"there is no recipe {os.fspath(path)}; `albert-torch recipes` lists those that "
+                "come "
+                "come with the package"
             )
         try:
             values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
             return cls.from_dict({**values, **overrides})
-        except ValueError as error:  # TOMLDecodeError is one
+        except ValueError as error:  # includes TOMLDecodeError
             raise ValueError(f"{os.fspath(path)}: {error}") from None
 
-    def scaled(self: Own, scale: float) -> Own:
-        """The same recipe with `scale` times the updates, warmup and intervals; at least one update."""
+    def scaled(self: ConfigT, scale: float) -> ConfigT:
+        """Return this config with all numbers of updates multiplied; each stays at least 1.
+
+        Args:
+            scale: The factor for `steps`, `warmup_steps`, `eval_steps` and `save_steps`.
+
+        Raises:
+            ValueError: `scale` is not above 0, or is above 1000.
+        """
         if not 0 < scale <= 1000:
             raise ValueError(
-                f"scale={scale} must be above 0, such as 0.01 for a run of a hundredth of the steps"
+                f"scale={scale} must be above 0; with 0.01, a run has a hundredth of the steps"
             )
         counts = {
             name: getattr(self, name)
             for name in ("steps", "warmup_steps", "eval_steps", "save_steps")
         }
-        return dataclasses.replace(
-            self, **{name: max(int(n > 0), round(n * scale)) for name, n in counts.items()}
-        )
+        scaled: dict[str, Any] = {
+            name: max(1, round(count * scale)) if count else 0 for name, count in counts.items()
+        }
+        return dataclasses.replace(self, **scaled)
+
+    @property
+    def steps_between_evaluations(self) -> int:
+        """Number of updates from one evaluation to the next."""
+        return self.eval_steps or max(1, self.steps // 10)
+
+    @property
+    def steps_between_checkpoints(self) -> int:
+        """Number of updates from one checkpoint to the next."""
+        return self.save_steps or self.steps_between_evaluations
 
     def to_dict(self) -> dict[str, Any]:
         """Return the value of every key of the recipe, as `from_dict` reads them."""
         return dataclasses.asdict(self)
 
     def to_toml(self) -> str:
-        """The text of a recipe file; what is the default is left out where TOML has no word for it."""
+        """Return the text of a recipe with these values."""
         values = self.to_dict()
         defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        shape = values.pop("model_config")
+        model_config = values.pop("model_config")
         lines = []
         for name, value in values.items():
             if value is not None:
                 lines.append(f"{name} = {json.dumps(value)}")
-            elif defaults.get(name) is not None:
+            elif defaults.get(name) is not None:  # TOML has no null
                 lines.append(f'{name} = "none"')
-        if shape:
-            lines += [
-                "",
-                "[model_config]",
-                *(f"{name} = {json.dumps(value)}" for name, value in shape.items()),
-            ]
+        if model_config:  # a table must follow all other keys
+            lines += ["", "[model_config]"]
+            lines += [f"{name} = {json.dumps(value)}" for name, value in model_config.items()]
         return "\n".join(lines) + "\n"
