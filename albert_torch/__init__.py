@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         AlbertForQuestionAnswering,
         AlbertForSequenceClassification,
         AlbertForTokenClassification,
+        AlbertHeadModel,
     )
     from albert_torch.inference import Encoder
     from albert_torch.integrations.peft import register_with_peft
@@ -39,6 +40,7 @@ __all__ = [
     "AlbertForQuestionAnswering",
     "AlbertForSequenceClassification",
     "AlbertForTokenClassification",
+    "AlbertHeadModel",
     "AlbertModel",
     "AlbertPreTrainedModel",
     "AlbertTokenizer",
@@ -58,6 +60,7 @@ _MODULE_OF = {
     "AlbertForQuestionAnswering": "heads",
     "AlbertForSequenceClassification": "heads",
     "AlbertForTokenClassification": "heads",
+    "AlbertHeadModel": "heads",
     "AlbertModel": "model",
     "AlbertPreTrainedModel": "pretrained",
     "AlbertTokenizer": "tokenization.tokenizer",
