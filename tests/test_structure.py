@@ -22,7 +22,7 @@ IMPORT_TABLE = {
     "config": "hub files",  # AlbertConfig.from_pretrained takes the name of a checkpoint
     "tokenization": "hub files",
     "checkpoints": "hub config files",
-    "checkpoints.convert": "checkpoints heads",
+    "checkpoints.convert": "checkpoints heads finetuning.lora",
     "pretrained": "checkpoints config",
     "model": "pretrained attention outputs",
     "heads": "model losses",
@@ -39,7 +39,10 @@ IMPORT_TABLE = {
 # The public names, the command line and `python -m albert_torch` may import anything.
 UNRESTRICTED = ("", "__main__", "cli")
 # These imports stand inside functions, because the importer must work without loading the other.
-INSIDE_FUNCTIONS = {("inference.text_encoder", "finetuning.lora")}
+INSIDE_FUNCTIONS = {
+    ("inference.text_encoder", "finetuning.lora"),
+    ("checkpoints.convert", "finetuning.lora"),
+}
 
 # Optional packages, and the modules that may import them: always inside a function, so that
 # importing the package never needs them and an error can name the extra to install.

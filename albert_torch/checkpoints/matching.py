@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -74,21 +74,6 @@ def canonical(key: str) -> str:
 def part_of(name: str) -> str:
     """The part of a model that a canonical name belongs to: "albert.encoder", "albert.pooler", "predictions" .."""
     return ".".join(name.split(".")[: 2 if name.startswith("albert.") else 1])
-
-
-def classes_filled(parts: Set[str], architectures: Sequence[str] | None = None) -> list[str]:
-    """The classes that a checkpoint of these parts (see `part_of`) fills wholly, those with the most heads first."""
-    pooler, found = "albert.pooler" in parts, []
-    if "predictions" in parts:
-        found += ["AlbertForPreTraining"] if pooler and "sop_classifier" in parts else []
-        found += ["AlbertForMaskedLM"]
-    if "qa_outputs" in parts:
-        found += ["AlbertForQuestionAnswering"]
-    if "classifier" in parts:  # three classes have one of this name; only the config tells which
-        kinds = ("SequenceClassification", "MultipleChoice") if pooler else ("TokenClassification",)
-        names = [f"AlbertFor{kind}" for kind in kinds]
-        found += [name for name in names if name in (architectures or ())] or names[:1]
-    return [*found, "AlbertModel"]
 
 
 def by_canonical_name(raw: Mapping[str, Tensor], where: str) -> dict[str, tuple[str, Tensor]]:

@@ -13,7 +13,8 @@ from typing import Any
 
 import torch
 
-from albert_torch.checkpoints.matching import by_canonical_name, classes_filled, part_of
+from albert_torch.checkpoints.convert import filled_heads
+from albert_torch.checkpoints.matching import by_canonical_name, part_of
 from albert_torch.checkpoints.reader import read_state_dict
 from albert_torch.config import AlbertConfig
 from albert_torch.hub import NANO, Source
@@ -228,8 +229,8 @@ def _given(
     config = AlbertConfig.from_pretrained(name, **arguments)
     raw, path = read_state_dict(source)
     parts = {part_of(key) for key in by_canonical_name(raw, str(path))}
-    filled = classes_filled(parts, config.architectures)
-    can = [head for head, kind in HEADS.items() if kind.__name__ in filled]
+    filled = filled_heads(parts, config.architectures)
+    can = [head for head in HEADS if head in filled]
     if lacking := [head for head in heads or () if head not in can]:
         raise ValueError(f"{source} does not fill {', '.join(lacking)}; it fills {', '.join(can)}")
     pooler = "albert.pooler" in parts

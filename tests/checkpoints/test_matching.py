@@ -7,7 +7,7 @@ import torch
 from helpers.checkpoint_files import rewrite, weights
 
 from albert_torch import AlbertForMaskedLM, AlbertForPreTraining, AlbertModel, CheckpointError
-from albert_torch.checkpoints.matching import classes_filled, fit
+from albert_torch.checkpoints.matching import fit
 
 
 def renamed(state, how):
@@ -219,25 +219,3 @@ def test_a_class_of_ones_own(caplog):
     result = fit({"encoder.x": torch.ones(1)}, expected, model="Own", where="file", tied={})
     assert result.missing == ["regressor.weight"]
     assert "regressor.weight" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("parts", "architectures", "heads"),
-    [
-        ({"albert.pooler", "predictions", "sop_classifier"}, None, ["PreTraining", "MaskedLM"]),
-        ({"albert.pooler", "predictions"}, ["AlbertForPreTraining"], ["MaskedLM"]),
-        ({"predictions", "sop_classifier"}, None, ["MaskedLM"]),
-        ({"albert.pooler", "classifier"}, ["AlbertForMultipleChoice"], ["MultipleChoice"]),
-        ({"albert.pooler", "classifier"}, None, ["SequenceClassification"]),
-        ({"classifier"}, ["AlbertForTokenClassification"], ["TokenClassification"]),
-        ({"classifier"}, ["AlbertForMultipleChoice"], ["TokenClassification"]),
-        ({"qa_outputs"}, None, ["QuestionAnswering"]),
-        (set(), ["AlbertForMaskedLM"], []),
-    ],
-)
-def test_the_classes_that_a_checkpoint_fills(parts, architectures, heads):
-    """Kills: a head compared, or named in a config, on weights that the files do not hold."""
-    assert classes_filled(parts, architectures) == [
-        *(f"AlbertFor{head}" for head in heads),
-        "AlbertModel",
-    ]

@@ -44,7 +44,7 @@ def read(folder):
 
 
 def test_the_file_is_as_transformers_writes_it(tmp_path):
-    """Catches: other metadata; tied tensors stored twice, or under the decoder's name; permissions."""
+    """Catches: other metadata; tied tensors stored twice or under another name; permissions."""
     AlbertForPreTraining(AlbertConfig(**CONFIG)).save_pretrained(tmp_path)
     assert names(tmp_path) == ["config.json", "model.safetensors"]
     with safe_open(tmp_path / "model.safetensors", "pt") as file:
@@ -59,7 +59,7 @@ def test_the_file_is_as_transformers_writes_it(tmp_path):
 
 
 def test_views_and_transposes(tmp_path):
-    """Catches: a tensor that is not contiguous and is refused, or saved in the order of its memory."""
+    """Catches: a tensor that is not contiguous and is refused, or saved as it lies in memory."""
     base = torch.arange(12.0).view(3, 4)
     state = {"t": base.T, "row": base[1], "base": base, "again": base, "empty": torch.empty(0)}
     save_state_dict(state, tmp_path)
@@ -72,7 +72,7 @@ def test_views_and_transposes(tmp_path):
     ("size", "shards"), [(400, 4), (401, 4), (800, 2), ("1KB", 2), ("1KiB", 2), (1, 4), (1600, 1)]
 )
 def test_shard_sizes(size, shards, tmp_path):
-    """Catches: a limit that is off by one, 1024 for 1000, a tensor above the limit that is refused."""
+    """Catches: a limit that is off by one, 1024 for 1000, a large tensor that is refused."""
     save_state_dict(filled(1), tmp_path, size)
     expected = [f"model-{n:05}-of-{shards:05}.safetensors" for n in range(1, shards + 1)]
     expected = ["model.safetensors"] if shards == 1 else [*expected, "model.safetensors.index.json"]
