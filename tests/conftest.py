@@ -1,4 +1,4 @@
-"""What the tests share: where the assets are, which markers skip, and models whose every parameter is drawn."""
+"""Configuration of the test run: markers that skip tests, and a seed and one thread for each."""
 
 import os
 from pathlib import Path
@@ -8,20 +8,24 @@ import torch
 from helpers.constants import ASSETS
 
 
+def skip_reasons() -> dict[str, str]:
+    """The markers whose tests cannot run here, and why."""
+    reasons = {}
+    if not ASSETS.is_dir():
+        reasons["assets"] = f"{ASSETS} does not exist: set $ALBERT_TORCH_ASSETS"
+    if not os.environ.get("ALBERT_TORCH_NETWORK"):
+        reasons["network"] = "needs the Hub: set $ALBERT_TORCH_NETWORK=1"
+    if not os.environ.get("ALBERT_TORCH_SLOW"):
+        reasons["slow"] = "takes minutes: set $ALBERT_TORCH_SLOW=1"
+    if not torch.cuda.is_available():
+        reasons["gpu"] = "needs a CUDA device"
+    return reasons
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    reasons = {
-        "assets": None if ASSETS.is_dir() else f"no assets in {ASSETS}: set $ALBERT_TORCH_ASSETS",
-        "network": None
-        if os.environ.get("ALBERT_TORCH_NETWORK")
-        else "needs the Hub: set $ALBERT_TORCH_NETWORK=1",
-        "slow": None
-        if os.environ.get("ALBERT_TORCH_SLOW")
-        else "takes minutes: set $ALBERT_TORCH_SLOW=1",
-        "gpu": None if torch.cuda.is_available() else "needs a CUDA device",
-    }
-    for item in items:
-        for name, reason in reasons.items():
-            if reason and item.get_closest_marker(name):
+    for marker, reason in skip_reasons().items():
+        for item in items:
+            if item.get_closest_marker(marker):
                 item.add_marker(pytest.mark.skip(reason=reason))
 
 
@@ -31,7 +35,7 @@ def assets() -> Path:
     return ASSETS
 
 
-torch.set_num_threads(1)  # the models are tiny: threads cost more than they bring
+torch.set_num_threads(1)  # the models are tiny: starting threads costs more than they save
 
 
 @pytest.fixture(autouse=True)

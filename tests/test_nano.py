@@ -1,80 +1,86 @@
 """The packaged model: found by its name without a network, equal to transformers, and trained."""
 
 import re
-from pathlib import Path
 
 import pytest
 import torch
 import transformers
 from helpers.constants import ROOT
 
-import albert_torch
-from albert_torch import AlbertForMaskedLM, AlbertTokenizer, parity
+from albert_torch import (
+    AlbertConfig,
+    AlbertForMaskedLM,
+    AlbertForPreTraining,
+    AlbertModel,
+    AlbertTokenizer,
+    parity,
+)
 from albert_torch.cli.main import main
 from albert_torch.hub import NANO, Source
+from albert_torch.losses import IGNORE_INDEX
 
-TEXTS = (
+SENTENCES = [
     "Alice was beginning to get very tired of sitting by her sister on the bank.",
     "The state of the union is good.",
-)
+]
 
 
-def test_it_is_found_by_its_name_and_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kills: a name that asks the Hub, a checkpoint in float32."""
+def test_it_is_found_without_a_network_and_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches: a name that asks the Hub; a checkpoint in float32."""
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    folder = Source(NANO).directory
-    assert folder is not None
-    assert sum(path.stat().st_size for path in folder.glob("*.safetensors")) < 4_000_000
-    for kind in (albert_torch.AlbertModel, albert_torch.AlbertForPreTraining, AlbertForMaskedLM):
-        assert kind.from_pretrained(NANO).dtype == torch.bfloat16
+    directory = Source(NANO).directory
+    assert directory is not None
+    assert sum(path.stat().st_size for path in directory.glob("*.safetensors")) < 4_000_000
+    for model_class in (AlbertModel, AlbertForPreTraining, AlbertForMaskedLM):
+        assert model_class.from_pretrained(NANO).dtype == torch.bfloat16
 
 
 def test_it_equals_transformers() -> None:
-    """Kills: a packaged file that transformers reads otherwise."""
-    found = parity.check(
+    """Catches: a packaged file that transformers reads differently."""
+    report = parity.check(
         Source(NANO), heads=["PreTraining"], dtypes=["float64"], backends=["sdpa", "unpad"]
     )
-    assert found.equal
+    assert report.equal
+    ours = AlbertTokenizer.from_pretrained(NANO)
     theirs = transformers.AutoTokenizer.from_pretrained(Source(NANO).directory)
-    assert (
-        AlbertTokenizer.from_pretrained(NANO)(list(TEXTS))["input_ids"]
-        == theirs(list(TEXTS))["input_ids"]
-    )
+    assert ours(SENTENCES)["input_ids"] == theirs(SENTENCES)["input_ids"]
+
+
+def masked_lm_loss(model: AlbertForMaskedLM, tokenizer: AlbertTokenizer) -> float:
+    """The loss summed over all tokens of the sentences, of which one at a time is masked."""
+    total = 0.0
+    for sentence in SENTENCES:
+        original = tokenizer(sentence, return_tensors="pt")["input_ids"]
+        for position in range(1, original.shape[1] - 1):
+            input_ids = original.clone()
+            input_ids[0, position] = tokenizer.mask_token_id
+            labels = torch.full_like(original, IGNORE_INDEX)
+            labels[0, position] = original[0, position]
+            with torch.no_grad():
+                total += float(model(input_ids, labels=labels).loss)
+    return total
 
 
 def test_it_is_trained() -> None:
-    """Kills: weights that were never trained, or belong to another vocabulary: it must beat random ones by far."""
+    """Catches: untrained weights, or weights that belong to another vocabulary."""
     tokenizer = AlbertTokenizer.from_pretrained(NANO)
-    model = AlbertForMaskedLM.from_pretrained(NANO, dtype=torch.float32)
-    drawn = AlbertForMaskedLM(model.config).eval()
-    losses = []
-    for one in (model, drawn):
-        total = 0.0
-        for text in TEXTS:
-            batch = tokenizer(text, return_tensors="pt")
-            for place in range(1, batch["input_ids"].shape[1] - 1):
-                ids, labels = batch["input_ids"].clone(), torch.full_like(batch["input_ids"], -100)
-                labels[0, place], ids[0, place] = ids[0, place].clone(), tokenizer.mask_token_id
-                with torch.no_grad():
-                    total += float(one(ids, labels=labels).loss)
-        losses.append(total)
-    assert losses[0] < 0.75 * losses[1]
+    trained = AlbertForMaskedLM.from_pretrained(NANO, dtype=torch.float32)
+    random = AlbertForMaskedLM(trained.config).eval()
+    assert masked_lm_loss(trained, tokenizer) < 0.75 * masked_lm_loss(random, tokenizer)
 
 
 def test_fill_mask_needs_no_model_and_no_network(capsys: pytest.CaptureFixture[str]) -> None:
-    """Kills: a command that needs a name, and so a network, to show anything."""
+    """Catches: a command that must be given a model, and so a network, to show anything."""
     assert main(["fill-mask", "the captain stood on the [MASK] of the ship", "--top-k", "4"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert all(re.fullmatch(r"mask 1 +\d+\.\d\d%  \S+", line) for line in lines)
 
 
-def test_the_card_tells_the_truth_about_the_shape() -> None:
-    """Kills: a card that was written for another model."""
-    folder = Path(ROOT / "albert_torch" / "nano")
-    config, card = (
-        albert_torch.AlbertConfig.from_pretrained(folder),
-        (folder / "README.md").read_text(),
-    )
+def test_the_model_card_describes_this_model() -> None:
+    """Catches: a model card that was written for another model."""
+    directory = ROOT / "albert_torch" / "nano"
+    config = AlbertConfig.from_pretrained(directory)
+    card = (directory / "README.md").read_text()
     assert f"{config.num_hidden_layers} runs of one layer, hidden {config.hidden_size}" in card
     assert f"{config.vocab_size:,} pieces" in card
