@@ -80,9 +80,9 @@ def find_recipe(name: str, kind: str | None = None) -> Recipe:
     recipes = {recipe.name: recipe for recipe in packaged_recipes(kind)}
     if name not in recipes:
         close = difflib.get_close_matches(name, recipes, n=1)
-        hint = f"did you mean {close[0]}? " if close else ""
+        hint = f" (did you mean {close[0]}?)" if close else ""
         raise ValueError(
-            f"no packaged recipe is called {name!r}; {hint}the recipes are {', '.join(recipes)}"
+            f"no packaged recipe is called {name!r}{hint}; the recipes are {', '.join(recipes)}"
         )
     return recipes[name]
 

@@ -1,5 +1,1 @@
-"""The `albert-torch` command."""
-
-from albert_torch.cli.main import main
-
-__all__ = ["main"]
+"""The `albert-torch` command: `main` dispatches to one module for each subcommand."""

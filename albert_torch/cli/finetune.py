@@ -1,41 +1,98 @@
-"""The command line of fine-tuning, and what it shares with pretraining's: a recipe, and an option for each key."""
+"""`albert-torch finetune`: train a model for a task, by a recipe."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from typing import TYPE_CHECKING
 
-from albert_torch.cli.options import add_recipe_options, recipe_of
-from albert_torch.finetuning.config import FinetuningConfig
-from albert_torch.finetuning.finetune import finetune, summary_text
-from albert_torch.finetuning.trainer import Result
-from albert_torch.training.distributed import first_process
+from albert_torch.cli.plugins import allow_modules_of_current_directory
+from albert_torch.cli.recipe_options import add_recipe_arguments, add_run_arguments, load_recipe
+
+if TYPE_CHECKING:
+    from albert_torch.finetuning.trainer import Result
+
+SUMMARY = "Fine-tune a model for a task, by a recipe."
+EXAMPLES = """\
+examples:
+  albert-torch recipes
+  albert-torch finetune sst2 --data glue/SST-2 --out runs/sst2
+  albert-torch finetune sst2 --data glue/SST-2 --out runs/try --scale 0.01 --dtype bfloat16
+  albert-torch finetune classification --data reviews --text review --label stars --out runs/stars
+  albert-torch finetune sst2 --data glue/SST-2 --out runs/lora --lora-rank 8 --seeds 5
+  albert-torch finetune my.toml --plugin my_task.py --task my_task:MyTask --out runs/mine
+  torchrun --nproc-per-node 2 -m albert_torch finetune sst2 --data glue/SST-2 --out runs/sst2
+
+The directory of the run then holds the best model in the layout of the Hub, its tokenizer,
+metrics.jsonl, result.json, the recipe that ran, and last.pt, from which --resume continues.
+"""
+TOPICS = {
+    "task and model": ("task", "model", "tokenizer", "model_config", "new_head"),
+    "data": ("data", "data_config", "train", "dev", "test", "text", "text_pair", "label", "labels"),
+    "optimisation": (
+        "steps",
+        "batch_size",
+        "gradient_accumulation_steps",
+        "max_length",
+        "learning_rate",
+        "warmup_steps",
+        "weight_decay",
+        "adam_beta1",
+        "adam_beta2",
+        "adam_eps",
+        "max_grad_norm",
+        "batching",
+        "seed",
+    ),
+    "regularisation": ("dropout", "ffn_dropout_prob", "classifier_dropout"),
+    "low-rank deltas": ("lora_rank", "lora_alpha", "lora_per_depth"),
+    "speed and memory": ("dtype", "unpad", "gradient_checkpointing", "parallel"),
+    "evaluation and records": (
+        "metric",
+        "eval_steps",
+        "patience",
+        "save_steps",
+        "log_steps",
+        "tensorboard",
+    ),
+    "several runs": ("seeds", "restarts_on_collapse"),
+}
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `albert-torch finetune`: every key of `FinetuningConfig` is one, with its own check."""
-    add_recipe_options(parser, FinetuningConfig, "configs/finetune/sst2.toml")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `albert-torch finetune`."""
+    from albert_torch.finetuning.config import FinetuningConfig
+
+    add_run_arguments(parser, "sst2")
+    add_recipe_arguments(parser, dataclasses.fields(FinetuningConfig), TOPICS)
 
 
-def run(args: argparse.Namespace) -> list[str]:
-    """Train as the options say; lines to print.  Raises `ValueError`, `OSError` and `ImportError` with a sentence."""
-    results = finetune(recipe_of(args, FinetuningConfig), args.out, resume=args.resume)
-    if not first_process():
-        return []
-    return [
-        *map(_line, results),
-        *([summary_text(results)] if len(results) > 1 else []),
-        f"written to {args.out}",
-    ]
+def run(args: argparse.Namespace) -> int:
+    """Train, and print the best score of each run."""
+    from albert_torch.finetuning.config import FinetuningConfig
+    from albert_torch.finetuning.finetune import finetune, summary_text
+    from albert_torch.training.distributed import first_process
+
+    allow_modules_of_current_directory()  # a task may be given as module:Class
+    names = [field.name for field in dataclasses.fields(FinetuningConfig)]
+    config = load_recipe(args, FinetuningConfig, "finetune", names)
+    results = finetune(config, args.out, resume=args.resume)
+    if first_process():
+        for result in results:
+            print(_line(result))
+        if len(results) > 1:
+            print(summary_text(results))
+        print(f"written to {args.out}")
+    return 0
 
 
 def _line(result: Result) -> str:
-    ended = {"done": "finished", "early": "stopped early"}[
-        result.ended
-    ] + f" after {result.step} updates"
-    best = (
-        f"best {result.metric} {result.best:.2f} at update {result.best_step}"
-        if result.best is not None
-        else "no dev split"
+    ending = {"done": "finished", "early": "stopped early"}[result.ended]
+    score = (
+        "no dev split"
+        if result.best is None
+        else f"best {result.metric} {result.best:.2f} at step {result.best_step}"
     )
     restarts = f"; {result.attempt} restarts" if result.attempt else ""
-    return f"{ended}, {best}{restarts}{'; collapsed to one class' if result.collapsed else ''}"
+    collapse = "; collapsed to one class" if result.collapsed else ""
+    return f"{ending} after {result.step} steps, {score}{restarts}{collapse}"

@@ -1,66 +1,92 @@
-"""The command lines of pretraining: `train-tokenizer`, and `pretrain` with an option for each key of its recipe."""
+"""`albert-torch pretrain`: train an ALBERT on texts, by a recipe."""
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
-from albert_torch.cli.options import add_recipe_options, recipe_of
-from albert_torch.pretraining.config import PretrainingConfig
-from albert_torch.pretraining.pretrain import pretrain
-from albert_torch.pretraining.vocab import train_tokenizer
-from albert_torch.training.distributed import first_process
+from albert_torch.cli.recipe_options import add_recipe_arguments, add_run_arguments, load_recipe
 
+SUMMARY = "Pretrain a model on your texts, by a recipe."
+EXAMPLES = """\
+examples:
+  albert-torch train-tokenizer texts --out tokenizer --vocab-size 6000
+  albert-torch pretrain nano --tokenizer tokenizer --corpus texts --out runs/mine
+  albert-torch pretrain base-v2 --corpus texts --dev held-out.txt --out runs/base --scale 0.001
+  albert-torch pretrain nano --tokenizer tokenizer --corpus texts --out runs/mine --resume
+  torchrun --nproc-per-node 4 -m albert_torch pretrain base-v2 --corpus texts --out runs/base
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `albert-torch pretrain`: every key of `PretrainingConfig` is one, with its own check."""
-    add_recipe_options(parser, PretrainingConfig, "configs/pretrain/base-v2.toml")
-
-
-def run(args: argparse.Namespace) -> list[str]:
-    """Train as the options say; lines to print.  Raises `ValueError`, `OSError` and `ImportError` with a sentence."""
-    recipe = recipe_of(args, PretrainingConfig)
-    result = pretrain(recipe, args.out, resume=args.resume)
-    if not first_process():
-        return []
-    scores = ", ".join(
-        f"{name.removeprefix('dev_')} {value:.4f}" for name, value in result.scores.items()
-    )
-    ended = f"finished after {result.step} updates" + (f"; held out: {scores}" if scores else "")
-    return [ended, f"written to {args.out}"]
-
-
-def add_tokenizer_options(parser: argparse.ArgumentParser) -> None:
-    """The options of `albert-torch train-tokenizer`."""
-    parser.add_argument(
+The corpus is tokenized once. The directory of the run then holds the model in the layout of the
+Hub, its tokenizer, metrics.jsonl, the recipe that ran, and last.pt, from which --resume continues.
+"""
+TOPICS = {
+    "model": (
+        "model",
+        "tokenizer",
+        "model_config",
+        "dropout",
+        "ffn_dropout_prob",
+        "sinusoidal_position_init",
+    ),
+    "corpus": (
         "corpus",
-        nargs="+",
-        metavar="PATH",
-        help="files or directories with text, or a Hub data set",
-    )
-    parser.add_argument("--out", required=True, metavar="DIR", help="where the tokenizer goes")
-    parser.add_argument(
-        "--vocab-size", type=int, default=30000, metavar="N", help="pieces in all (default: 30000)"
-    )
-    parser.add_argument("--keep-case", action="store_true", help="tell capitals from small letters")
-    parser.add_argument("--keep-accents", action="store_true", help="tell é from e")
-    parser.add_argument("--character-coverage", type=float, default=0.99995, metavar="SHARE",
-                        help="of the text; the rarest other characters are unknown (default: 0.99995)")  # fmt: skip
-    parser.add_argument("--encoding", default="utf-8", help="of text files (default: utf-8)")
-    parser.add_argument(
-        "--column", default="text", help="of JSON lines and data sets (default: text)"
-    )
+        "dev",
+        "cache",
+        "document_separator",
+        "sentence_splitting",
+        "encoding",
+        "column",
+        "num_workers",
+    ),
+    "training examples": (
+        "max_length",
+        "short_seq_prob",
+        "masked_lm_prob",
+        "max_ngram_size",
+        "random_next_sentence",
+    ),
+    "optimisation": (
+        "steps",
+        "batch_size",
+        "gradient_accumulation_steps",
+        "optimizer",
+        "learning_rate",
+        "warmup_steps",
+        "lr_decay_power",
+        "weight_decay",
+        "adam_beta1",
+        "adam_beta2",
+        "adam_eps",
+        "max_grad_norm",
+        "seed",
+    ),
+    "speed and memory": ("dtype", "unpad", "gradient_checkpointing", "parallel"),
+    "evaluation and records": ("eval_steps", "dev_rows", "save_steps", "log_steps", "tensorboard"),
+}
 
 
-def run_tokenizer(args: argparse.Namespace) -> list[str]:
-    """Train as the options say; lines to print.  Raises `ValueError`, `OSError` and `ImportError` with a sentence."""
-    tokenizer = train_tokenizer(
-        args.corpus,
-        args.out,
-        vocab_size=args.vocab_size,
-        lowercase=not args.keep_case,
-        keep_accents=args.keep_accents,
-        character_coverage=args.character_coverage,
-        encoding=args.encoding,
-        column=args.column,
-    )
-    return [f"{len(tokenizer)} pieces in {args.out}"]
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of `albert-torch pretrain`."""
+    from albert_torch.pretraining.config import PretrainingConfig
+
+    add_run_arguments(parser, "base-v2")
+    add_recipe_arguments(parser, dataclasses.fields(PretrainingConfig), TOPICS)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and print the last scores."""
+    from albert_torch.pretraining.config import PretrainingConfig
+    from albert_torch.pretraining.pretrain import pretrain
+    from albert_torch.training.distributed import first_process
+
+    names = [field.name for field in dataclasses.fields(PretrainingConfig)]
+    config = load_recipe(args, PretrainingConfig, "pretrain", names)
+    result = pretrain(config, args.out, resume=args.resume)
+    if first_process():
+        scores = ", ".join(
+            f"{name.removeprefix('dev_')} {value:.4f}" for name, value in result.scores.items()
+        )
+        evaluation = f"; on the dev texts: {scores}" if scores else ""
+        print(f"finished after {result.step} steps{evaluation}")
+        print(f"written to {args.out}")
+    return 0

@@ -97,7 +97,7 @@ def test_different_exits_1_and_names_the_layer(
         (["parity", "{}", "--threads", "0"], "--threads 0: give a number above 0"),
         (
             ["parity", "{}", "--json", "nowhere/x.json"],
-            "--json nowhere/x.json: there is no directory nowhere",
+            "--json nowhere/x.json: the directory nowhere does not exist",
         ),
         (["convert", "./nowhere", "there"], r"'./nowhere' is not a directory"),
     ],
@@ -149,7 +149,7 @@ def test_an_interrupt_exits_130(
 
     monkeypatch.setattr("albert_torch.parity.check", interrupted)
     assert main(["parity"]) == 130
-    assert capsys.readouterr().err.strip() == "interrupted"
+    assert capsys.readouterr().err.strip() == "albert-torch parity: interrupted"
 
 
 def test_script_module_and_command_are_one(checkpoint: Path) -> None:
@@ -168,7 +168,7 @@ def test_script_module_and_command_are_one(checkpoint: Path) -> None:
 
 def test_the_command_itself_imports_nothing_heavy() -> None:
     """Kills: `albert-torch --help` that waits for transformers and matplotlib."""
-    code = "import sys, albert_torch.cli; print(sorted({'transformers', 'matplotlib'} & sys.modules.keys()))"
+    code = "import sys, albert_torch.cli.main; print(sorted({'transformers', 'matplotlib'} & sys.modules.keys()))"
     assert process("-c", code).stdout == "[]\n"
 
 
@@ -257,13 +257,22 @@ def test_classify_fill_mask_and_answer_print_what_the_heads_say(
     text.write_text("the captain stood on the deck of the ship .")
     classifier = with_words("AlbertForSequenceClassification", tmp_path / "classifier")
     assert main(["classify", "--model", str(classifier), str(text)]) == 0
-    scores = json.loads(capsys.readouterr().out)
+    scores = json.loads(capsys.readouterr().out)["scores"]
     assert sum(scores.values()) == pytest.approx(1, abs=1e-5)
     assert set(scores) == {"LABEL_0", "LABEL_1"}
     mlm = with_words("AlbertForMaskedLM", tmp_path / "mlm")
     assert (
         main(
-            ["fill-mask", "--model", str(mlm), "the captain stood on the [MASK] .", "--top-k", "3"]
+            [
+                "fill-mask",
+                "--model",
+                str(mlm),
+                "the captain stood on the [MASK] .",
+                "--top-k",
+                "3",
+                "--format",
+                "text",
+            ]
         )
         == 0
     )
@@ -271,7 +280,20 @@ def test_classify_fill_mask_and_answer_print_what_the_heads_say(
     assert len(lines) == 3
     assert all(line.startswith("mask 1 ") and line.split()[-1] in WORDS for line in lines)
     reader = with_words("AlbertForQuestionAnswering", tmp_path / "reader")
-    assert main(["answer", "--model", str(reader), "the captain stood on", str(text)]) == 0
+    assert (
+        main(
+            [
+                "answer",
+                "--model",
+                str(reader),
+                "the captain stood on",
+                str(text),
+                "--format",
+                "text",
+            ]
+        )
+        == 0
+    )
     answer, about = capsys.readouterr().out.splitlines()
     start, end = map(int, re.findall(r"\d+", about.split(", characters ")[1]))
     assert text.read_text()[start:end] == answer

@@ -1,0 +1,75 @@
+"""An argument parser with one-line errors, suggestions, and defaults in `--help`."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import shutil
+from collections.abc import Sequence
+from typing import NoReturn
+
+MAX_WIDTH = 100
+
+
+class UsageError(ValueError):
+    """A mistake in the command line, as one sentence."""
+
+
+class CommandParser(argparse.ArgumentParser):
+    """A parser whose mistakes are raised as `UsageError`, and whose help ends with examples."""
+
+    def __init__(self, prog: str, description: str, examples: str) -> None:
+        super().__init__(
+            prog,
+            description=description,
+            epilog=examples,
+            formatter_class=_HelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def parse_arguments(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse the arguments.
+
+        Raises:
+            UsageError: The arguments are not valid. A misspelt option is reported before the
+                required option that is missing because of it.
+        """
+        for argument in arguments:
+            if argument == "--":
+                break
+            name = argument.partition("=")[0]
+            if (
+                name.startswith("--")
+                and " " not in name
+                and name not in self._option_string_actions
+            ):
+                close = difflib.get_close_matches(name, self._option_string_actions, n=1)
+                hint = f" (did you mean {close[0]}?)" if close else ""
+                self.error(f"there is no option {name}{hint}")
+        return self.parse_args(arguments)
+
+    def error(self, message: str) -> NoReturn:
+        """Raise the mistake as one sentence."""
+        match = re.fullmatch(r"unrecognized arguments: (.*)", message)
+        if match:
+            first = match[1].split()[0]
+            message = (
+                f"the argument {first!r} is one too many; put quotes around a text with spaces"
+            )
+        raise UsageError(f"{message}; see {self.prog} --help")
+
+
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Wrap at the width of the terminal, and show the default of every option that has one."""
+
+    def __init__(self, prog: str) -> None:
+        width = min(MAX_WIDTH, shutil.get_terminal_size().columns) - 2
+        super().__init__(prog, max_help_position=28, width=width)
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        without_default: Sequence[object] = (None, False, argparse.SUPPRESS)
+        if action.default in without_default or "(default:" in text:
+            return text
+        return f"{text} (default: %(default)s)"

@@ -1,0 +1,109 @@
+"""What `finetune` and `pretrain` share: a recipe, and an option for each of its keys."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from albert_torch.recipe_files import recipe_path
+
+if TYPE_CHECKING:
+    from albert_torch.training.config import TrainingConfig
+
+    Config = TypeVar("Config", bound=TrainingConfig)
+
+Field = dataclasses.Field[Any]
+
+
+def add_run_arguments(parser: argparse.ArgumentParser, example: str) -> None:
+    """Add the recipe, where the run is written to, and how it is started."""
+    parser.usage = f"{parser.prog} RECIPE --out DIR [options]"
+    parser.add_argument(
+        "recipe",
+        metavar="RECIPE",
+        help=f"the name of a packaged recipe such as {example}, see `albert-torch recipes`, or the "
+        "path of a .toml file",
+    )
+    group = parser.add_argument_group("run")
+    group.add_argument(
+        "--out", required=True, metavar="DIR", help="the directory for the model and the records"
+    )
+    group.add_argument(
+        "--resume",
+        action="store_true",
+        help="continue the run in DIR where it stopped, bit for bit",
+    )
+    group.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        metavar="X",
+        help="multiply the numbers of steps by this, for example 0.01 for a trial",
+    )
+    parser.set_defaults(trains=True)
+
+
+def add_recipe_arguments(
+    parser: argparse.ArgumentParser,
+    fields: Iterable[Field],
+    topics: Mapping[str, tuple[str, ...]],
+) -> None:
+    """Add an option for each key of a recipe, in one group for each topic.
+
+    An option replaces the value of the recipe. Its help shows the default, which holds where the
+    recipe does not set the key either.
+    """
+    by_name = {field.name: field for field in fields}
+    known = {name for names in topics.values() for name in names}
+    groups = {**topics, "other": tuple(name for name in by_name if name not in known)}
+    for topic, names in groups.items():
+        present = [by_name[name] for name in names if name in by_name]
+        if present:
+            group = parser.add_argument_group(f"recipe keys: {topic}")
+            for field in present:
+                add_field_argument(group, field)
+
+
+def add_field_argument(group: argparse._ActionsContainer, field: Field) -> None:
+    """Add the option for one key; text is converted to the key's type when the config is made."""
+    option = "--" + field.name.replace("_", "-")
+    text = f"{field.metadata.get('help', '')}{_default(field)}".replace("%", "%%").strip()
+    if field.default is True or field.default is False:
+        group.add_argument(
+            option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
+        )
+    else:
+        group.add_argument(option, default=argparse.SUPPRESS, metavar=_metavar(field), help=text)
+
+
+def _default(field: Field) -> str:
+    """The default as `--help` shows it; the text of the key says what an empty value means."""
+    default = field.default
+    if default in (dataclasses.MISSING, None, ""):
+        return ""
+    text = str(default).lower() if isinstance(default, bool) else str(default)
+    return f" (default: {text})"
+
+
+def _metavar(field: Field) -> str:
+    annotation = str(field.type)
+    names = {"int": "N", "float": "X", "list": "A,B,...", "dict": "JSON"}
+    return next((name for kind, name in names.items() if kind in annotation), "VALUE")
+
+
+def load_recipe(
+    args: argparse.Namespace, config_class: type[Config], kind: str, names: Iterable[str]
+) -> Config:
+    """Return the config that the recipe and the options describe.
+
+    Args:
+        args: The parsed options.
+        config_class: The class of the config.
+        kind: "finetune" or "pretrain": which packaged recipes may be named.
+        names: The keys that are options.
+    """
+    overrides = {name: vars(args)[name] for name in names if name in vars(args)}
+    config = config_class.load(recipe_path(args.recipe, kind), **overrides)
+    return config if args.scale == 1.0 else config.scaled(args.scale)
