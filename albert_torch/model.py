@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from albert_torch.attention import BACKENDS, AttentionContext, Packing
+from albert_torch.attention import PACKED_BACKENDS, AttentionContext, Packing
 from albert_torch.config import AlbertConfig
 from albert_torch.outputs import BaseModelOutputWithPooling
 from albert_torch.pretrained import AlbertPreTrainedModel
@@ -382,9 +382,15 @@ class AlbertModel(AlbertPreTrainedModel):
         """Everything that attention needs to know about a batch; the same for all layers."""
         if output_attentions is None:
             output_attentions = self.config.output_attentions
+        backend = "eager" if output_attentions else self.attn_implementation
+        if backend in PACKED_BACKENDS and not self.unpad:
+            raise ValueError(
+                f"attn_implementation={backend!r} attends packed tokens, but this model keeps rows "
+                "padded: set model.unpad = True, or select another backend"
+            )
         return AttentionContext(
             num_heads=self.config.num_attention_heads,
-            backend=BACKENDS["eager" if output_attentions else self.attn_implementation],
+            backend=backend,
             mask=self._mask(attention_mask, embeddings),
             packing=Packing(attention_mask) if self.unpad and attention_mask is not None else None,
             probabilities=[] if output_attentions else None,

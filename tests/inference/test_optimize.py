@@ -13,6 +13,7 @@ import albert_torch
 from albert_torch.inference import encoder as packed
 from albert_torch.inference import optimize
 from albert_torch.inference import scheduling as chunks
+from albert_torch.attention import RowLengths, varlen_by_length
 from albert_torch.inference.kernels import attention, int8
 from albert_torch.inference.kernels import linear as kernels
 from albert_torch.model import ACTIVATIONS
@@ -282,34 +283,6 @@ def test_a_head_can_be_trained_on_what_comes_out():
         assert head.weight.grad.any()
 
 
-def test_variable_length_attention_is_called_as_it_is_defined(monkeypatch):
-    """Kills: Q, K and V cut the wrong way, offsets without the first 0, a trial that a missing kernel passes."""
-    varlen = pytest.importorskip("torch.nn.attention.varlen")
-
-    def by_definition(q, k, v, cu_q, cu_k, max_q, max_k):
-        assert cu_q.dtype == torch.int32
-        assert max_q == max(cu_q.diff().tolist())
-        rows = zip(cu_q.tolist(), cu_q.tolist()[1:], strict=False)
-        return torch.cat([(q[a:b].transpose(0, 1) @ k[a:b].permute(1, 2, 0) * q.shape[-1] ** -0.5).softmax(-1)
-                          .matmul(v[a:b].transpose(0, 1)).transpose(0, 1) for a, b in rows])  # fmt: skip
-
-    attention.varlen_works.cache_clear()
-    assert not attention.varlen_works(
-        torch.float32, 8, torch.device("cpu")
-    )  # the kernel is for GPUs
-    attention.varlen_works.cache_clear()
-    monkeypatch.setattr(varlen, "varlen_attn", by_definition)
-    assert attention.varlen_works(torch.float32, 8, torch.device("cpu"))
-    qkv = torch.randn(12, 3 * 24)
-    assert (
-        worst(
-            attention.attend_varlen(qkv, [3, 3, 6], 4), attention.attend_buckets(qkv, [3, 3, 6], 4)
-        )
-        < 1e-6
-    )
-    attention.varlen_works.cache_clear()
-
-
 @pytest.mark.parametrize("lengths", [(1, 3, 3, 16, 16), (16, 16), (5, 17, 17, 18, 30, 48, 50, 129)])
 def test_attention_in_blocks_is_the_definition(lengths):
     """Kills: keys that only fill a row up and are attended to, tokens of another row or head, a lost scale."""
@@ -352,7 +325,8 @@ def test_bfloat16_attends_in_blocks_on_a_cpu(monkeypatch):
         for count in (attention.FEW, attention.FEW + 1):
             lengths = [count // 2, count - count // 2]
             qkv = torch.randn(count, 3 * 24).to(dtype)
-            want = attention.attend_buckets(qkv.float(), lengths, 4)
+            q, k, v = qkv.float().view(count, 3, 4, 6).unbind(dim=1)
+            want = varlen_by_length(q, k, v, RowLengths(lengths)).flatten(1)
             assert worst(attention.Attention(lengths, 4)(qkv).float(), want) < 0.05
     assert seen == [attention.FEW + 1]
 

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Iterator, Sequence
-from itertools import accumulate, groupby
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from albert_torch.attention import Packing
-
-logger = logging.getLogger(__name__)
+from albert_torch.attention import Packing, RowLengths, varlen
 
 BLOCK_TOKENS = 1024  # B * T of a block, at most: scores stay in the cache
 SHORT = 64  # tokens; softmax of shorter rows is up to thrice as fast in float32
@@ -32,30 +29,16 @@ class Attention:
         """The rows in blocks of like lengths; found once."""
         return list(blocks(self.lengths, self.num_heads))
 
+    @functools.cached_property
+    def rows(self) -> RowLengths:
+        """The lengths, as the variable-length backend takes them."""
+        return RowLengths(self.lengths)
+
     def __call__(self, qkv: Tensor) -> Tensor:
-        if qkv.is_cuda and varlen_works(
-            qkv.dtype, qkv.shape[1] // (3 * self.num_heads), qkv.device
-        ):
-            return attend_varlen(qkv, self.lengths, self.num_heads)
         if qkv.dtype == torch.bfloat16 and qkv.device.type == "cpu" and len(qkv) > FEW:
             return attend_blocks(qkv, self.blocks, self.num_heads)
-        return attend_buckets(qkv, self.lengths, self.num_heads)
-
-
-def attend_buckets(qkv: Tensor, lengths: Sequence[int], num_heads: int) -> Tensor:
-    """Neighbours of one length at a time, on any device, in any dtype."""
-    contexts, start = [], 0
-    for length, rows in groupby(lengths):
-        end = start + length * len(list(rows))
-        bucket = qkv[start:end].view(
-            -1, length, 3, num_heads, qkv.shape[1] // (3 * num_heads)
-        )  # (B, T, 3, N, D)
-        q, k, v = bucket.permute(2, 0, 3, 1, 4)  # (B, N, T, D) each, no copy
-        contexts.append(
-            F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(end - start, -1)
-        )
-        start = end
-    return contexts[0] if len(contexts) == 1 else torch.cat(contexts)
+        q, k, v = qkv.view(len(qkv), 3, self.num_heads, -1).unbind(dim=1)  # (S, N, D) each
+        return varlen(q, k, v, self.rows, 0.0).flatten(1)
 
 
 class Block(NamedTuple):
@@ -129,38 +112,3 @@ def attend_blocks(qkv: Tensor, blocks: Sequence[Block], num_heads: int) -> Tenso
             (context if real is None else context.index_select(0, real)).reshape(end - start, -1)
         )
     return contexts[0] if len(contexts) == 1 else torch.cat(contexts)
-
-
-def attend_varlen(qkv: Tensor, lengths: Sequence[int], num_heads: int) -> Tensor:
-    """All rows at once, in the variable-length kernel of newer torch for GPUs."""
-    from torch.nn.attention.varlen import varlen_attn
-
-    q, k, v = qkv.view(len(qkv), 3, num_heads, -1).unbind(dim=1)  # (S, N, D) each
-    cu_seqlens = torch.tensor([0, *accumulate(lengths)], dtype=torch.int32, device=qkv.device)
-    context: Tensor = varlen_attn(q, k, v, cu_seqlens, cu_seqlens, max(lengths), max(lengths))  # type: ignore[assignment]
-    return context.flatten(1)
-
-
-@functools.cache
-def varlen_works(dtype: torch.dtype, head_size: int, device: torch.device) -> bool:
-    """Whether the variable-length kernel runs on this device and gives the right numbers: tried, not guessed."""
-    qkv = torch.randn(6, 3 * head_size, generator=torch.Generator().manual_seed(0)).to(
-        device, dtype
-    )
-    try:
-        torch.testing.assert_close(
-            attend_varlen(qkv, [2, 4], 1), attend_buckets(qkv, [2, 4], 1), rtol=0.02, atol=0.02
-        )
-    except (
-        ImportError,
-        AttributeError,
-        RuntimeError,
-        NotImplementedError,
-        TypeError,
-        AssertionError,
-    ) as error:
-        logger.info(
-            "no variable-length attention here (%s): rows of one length at a time instead", error
-        )
-        return False
-    return True
