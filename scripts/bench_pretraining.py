@@ -74,13 +74,14 @@ def drawn(length: int, count: int) -> list[Inputs]:
 
 def fed(args: argparse.Namespace, length: int, size: int) -> Any:
     """Batches of rows of the prepared corpus, without end."""
-    from albert_torch.pretraining.dataloader import feed
-    from albert_torch.pretraining.examples import Examples, Position
+    from albert_torch.pretraining.dataloader import pretraining_batches
+    from albert_torch.pretraining.examples import FIRST_POSITION, ExampleOptions, Examples
     from albert_torch.pretraining.shards import Shards
 
     tokenizer = AlbertTokenizer.from_pretrained(args.tokenizer)
-    examples = Examples(Shards.open(Path(args.cache)), tokenizer, max_length=length, seed=1)
-    return (rows for rows, _ in feed(examples, Position(), size))
+    shards = Shards.open(Path(args.cache))
+    examples = Examples(shards, tokenizer, ExampleOptions(max_length=length), seed=1)
+    return (batch.examples for batch in pretraining_batches(examples, FIRST_POSITION, size))
 
 
 def batches(args: argparse.Namespace, length: int) -> list[Batch]:
@@ -251,15 +252,15 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         if args.corpus and not args.cache:
-            from albert_torch.pretraining.shards import prepare
+            from albert_torch.pretraining.corpus import CorpusFormat
+            from albert_torch.pretraining.prepare import prepare_shards
 
             started, tokenizer = (
                 time.perf_counter(),
                 AlbertTokenizer.from_pretrained(args.tokenizer),
             )
-            shards = prepare(
-                Path(folder), [args.corpus], tokenizer, documents="file", units="sentences"
-            )
+            corpus_format = CorpusFormat("file", "sentences")
+            shards = prepare_shards(Path(folder), [args.corpus], tokenizer, corpus_format)
             seconds = time.perf_counter() - started
             print(
                 f"corpus tokenized once: {shards.tokens} tokens in {seconds:.1f} s, {shards.tokens / seconds:.0f}/s"

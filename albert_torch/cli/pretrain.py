@@ -61,7 +61,13 @@ TOPICS = {
         "seed",
     ),
     "speed and memory": ("dtype", "unpad", "gradient_checkpointing", "parallel"),
-    "evaluation and records": ("eval_steps", "dev_rows", "save_steps", "log_steps", "tensorboard"),
+    "evaluation and records": (
+        "eval_steps",
+        "max_dev_examples",
+        "save_steps",
+        "log_steps",
+        "tensorboard",
+    ),
 }
 
 

@@ -51,17 +51,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train the tokenizer, and say how many pieces it has."""
-    from albert_torch.pretraining.vocab import train_tokenizer
+    from albert_torch.pretraining.corpus import CorpusFormat
+    from albert_torch.pretraining.vocab import VocabularyOptions, train_tokenizer
 
     tokenizer = train_tokenizer(
         args.corpus,
         args.out,
-        vocab_size=args.vocab_size,
-        lowercase=not args.keep_case,
-        keep_accents=args.keep_accents,
-        character_coverage=args.character_coverage,
-        encoding=args.encoding,
-        column=args.column,
+        VocabularyOptions(
+            vocab_size=args.vocab_size,
+            do_lower_case=not args.keep_case,
+            keep_accents=args.keep_accents,
+            character_coverage=args.character_coverage,
+        ),
+        CorpusFormat(encoding=args.encoding, column=args.column),
         progress=not args.quiet,
     )
     print(f"{len(tokenizer)} pieces in {args.out}")

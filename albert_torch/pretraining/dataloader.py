@@ -1,4 +1,4 @@
-"""Batches of examples for one process of many: the same rows whatever the processes, workers and interruptions."""
+"""Batches of examples: the same ones whatever the processes, workers and interruptions."""
 
 from __future__ import annotations
 
@@ -7,78 +7,106 @@ import os
 import threading
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from albert_torch.pretraining.examples import Examples, Plan, Position
+from albert_torch.pretraining.examples import ExamplePlan, Examples, Position
 from albert_torch.training.data import Inputs
 
-Planned = tuple[list[Plan], Position]
-Batch = tuple[list[Inputs], Position]
+
+class PlannedBatch(NamedTuple):
+    """The plans of one batch's examples, and the position in the stream after the batch."""
+
+    plans: list[ExamplePlan]
+    next_position: Position
 
 
-def feed(
+class ExampleBatch(NamedTuple):
+    """The examples of one batch, and the position in the stream after the batch."""
+
+    examples: list[Inputs]
+    next_position: Position
+
+
+def pretraining_batches(
     examples: Examples,
     position: Position,
     batch_size: int,
     rank: int = 0,
-    world: int = 1,
-    workers: int = 0,
-) -> Iterator[Batch]:
-    """Batches without end: the rows of process `rank` of `world`, and the position after the batch.
+    world_size: int = 1,
+    num_workers: int = 0,
+) -> Iterator[ExampleBatch]:
+    """Yield the batches of one training process, without end.
 
-    `batch_size` counts the rows of all processes; each has every `world`-th example of a batch. All of them plan all
-    examples, which is cheap. `workers` make rows beside the model, some batches ahead; 0: this process makes them.
-    Raises ValueError for a batch that leaves a process without rows.
+    All processes plan all examples, which costs little; each builds only its own.
+
+    Args:
+        examples: The examples of the corpus.
+        position: Where to start. To continue after a batch, pass its `next_position`.
+        batch_size: The number of examples in a batch, over all processes.
+        rank: The number of this process. It gets the examples `rank`, `rank + world_size`, ... of
+            each batch.
+        world_size: The number of training processes.
+        num_workers: The number of additional processes that build examples ahead of time. With 0,
+            this process builds them when they are needed.
+
+    Raises:
+        ValueError: The batch is too small to have an example for each process.
     """
-    if batch_size < world:
+    if batch_size < world_size:
         raise ValueError(
-            f"{batch_size=} leaves processes without rows: use at least {world}, one for each process"
+            f"{batch_size=} leaves processes without examples: use at least {world_size}, "
+            "one for each process"
         )
-    loader: DataLoader[Batch] = DataLoader(
-        _Rows(examples),
+    loader: DataLoader[ExampleBatch] = DataLoader(
+        _PlannedExamples(examples),
         batch_size=None,
-        sampler=_batches(examples, position, batch_size, rank, world),
-        num_workers=workers,
-        collate_fn=_same,
-        worker_init_fn=_leave_with_parent,
-        generator=torch.Generator(),  # the global one would be drawn from
+        sampler=_planned_batches(examples, position, batch_size, rank, world_size),
+        num_workers=num_workers,
+        collate_fn=_unchanged,
+        worker_init_fn=_exit_with_parent,
+        generator=torch.Generator(),  # without it, torch would draw from the global generator
     )
     yield from loader
 
 
-class _Rows(Dataset[Batch]):
-    """What a worker does: plans -> rows."""
+class _PlannedExamples(Dataset[ExampleBatch]):
+    """The dataset of the workers: its "indices" are planned batches."""
 
     def __init__(self, examples: Examples) -> None:
         self.examples = examples
 
-    def __getitem__(self, planned: Planned) -> Batch:
-        plans, position = planned
-        return [self.examples.row(plan) for plan in plans], position
+    def __getitem__(self, planned: PlannedBatch) -> ExampleBatch:
+        rows = [self.examples.build(plan) for plan in planned.plans]
+        return ExampleBatch(rows, planned.next_position)
 
 
-def _batches(
-    examples: Examples, position: Position, size: int, rank: int, world: int
-) -> Iterator[Planned]:
-    stream = examples.plan(position)
-    while batch := list(islice(stream, size)):
-        yield [plan for plan, _ in batch[rank::world]], batch[-1][1]
+def _planned_batches(
+    examples: Examples, position: Position, batch_size: int, rank: int, world_size: int
+) -> Iterator[PlannedBatch]:
+    """Yield this process's share of the plans of each batch."""
+    stream = examples.plans(position)
+    while batch := list(islice(stream, batch_size)):
+        _, next_position = batch[-1]
+        yield PlannedBatch([plan for plan, _ in batch[rank::world_size]], next_position)
 
 
-def _same(batch: Any) -> Any:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
-def _leave_with_parent(worker: int) -> None:
-    """End a worker whose parent was killed: handing over a batch that nobody takes, it would wait for ever."""
+def _exit_with_parent(worker: int) -> None:
+    """End this worker when the process that started it is killed.
+
+    Otherwise it would wait forever for that process to take its next batch.
+    """
     parent = multiprocessing.parent_process()
 
-    def leave() -> None:
+    def wait_for_parent() -> None:
         if parent is not None:
             parent.join()
             os._exit(1)
 
-    threading.Thread(target=leave, daemon=True).start()
+    threading.Thread(target=wait_for_parent, daemon=True).start()

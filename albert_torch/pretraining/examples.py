@@ -1,37 +1,57 @@
-"""Documents -> pairs of segments: plans of which tokens go into which row, and rows, each a function of the seed."""
+"""Documents -> examples of two segments, each a function of the seed (section 3.1 of the paper).
+
+A plan says which tokens of the corpus go into an example; building reads them and hides words.
+"""
 
 from __future__ import annotations
 
 import logging
 import random
-from bisect import bisect_left
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from albert_torch.pretraining.masking import Masking
+from albert_torch.pretraining.segments import ShardPlanner
 from albert_torch.pretraining.shards import Shards
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 from albert_torch.training.data import Inputs
 
 logger = logging.getLogger(__name__)
 
-SPECIAL = 3  # tokens beside the two segments: [CLS] A [SEP] B [SEP]
+SPECIAL_TOKENS_PER_EXAMPLE = 3  # [CLS] A [SEP] B [SEP]
 
 
 class Position(NamedTuple):
-    """Where the endless stream of examples stands: the next is number `offset` of a shuffled `group` of shards."""
+    """A position in the endless stream of examples.
+
+    Attributes:
+        epoch: The pass through the corpus, from 0 on.
+        shard_group: The group of shards in that epoch, from 0 on.
+        offset: The number of the group's examples that come before this position.
+    """
 
     epoch: int = 0
-    group: int = 0
+    shard_group: int = 0
     offset: int = 0
 
 
-START = Position()
+FIRST_POSITION = Position()
 
 
-class Plan(NamedTuple):
-    """One example: its `number` in the plan of a shard, the tokens of its segments there, `label` 1 for swapped."""
+class ExamplePlan(NamedTuple):
+    """What one example consists of.
+
+    Attributes:
+        epoch: The epoch.
+        shard: The number of the shard that the tokens come from.
+        number: The number of the example among those of this shard and epoch.
+        a_start: The first token of the first segment.
+        a_stop: The token after the first segment.
+        b_start: The first token of the second segment.
+        b_stop: The token after the second segment.
+        label: 1 if the segments are swapped, 0 if they are in the order of the document.
+    """
 
     epoch: int
     shard: int
@@ -43,162 +63,180 @@ class Plan(NamedTuple):
     label: int
 
 
+@dataclass(frozen=True)
+class ExampleOptions:
+    """How examples are made from documents. The defaults are those of the paper.
+
+    Attributes:
+        max_length: The largest number of tokens in an example, special tokens included.
+        short_seq_prob: The share of examples that get a random, shorter length.
+        masked_lm_prob: The share of the tokens to predict; see `Masking`.
+        max_ngram_size: The largest number of adjacent words that are masked together.
+        random_next_sentence: Whether a sentence that has no other one in its document gets part of
+            another document as its second segment, as in Google's create_pretraining_data.py.
+            Otherwise it is left out.
+        shards_per_group: The number of shards whose examples are shuffled together. About 250
+            bytes of memory are needed for each of their examples.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    max_length: int = 512
+    short_seq_prob: float = 0.1
+    masked_lm_prob: float = 0.15
+    max_ngram_size: int = 3
+    random_next_sentence: bool = False
+    shards_per_group: int = 16
+
+    def __post_init__(self) -> None:
+        shortest = SPECIAL_TOKENS_PER_EXAMPLE + 2
+        if self.max_length < shortest:
+            raise ValueError(
+                f"max_length={self.max_length} must be at least {shortest}: [CLS] A [SEP] B [SEP]"
+            )
+        if not 0 <= self.short_seq_prob <= 1:
+            raise ValueError(f"short_seq_prob={self.short_seq_prob} must be from 0 to 1")
+        if self.shards_per_group < 1:
+            raise ValueError(f"shards_per_group={self.shards_per_group} must be at least 1")
+
+    @property
+    def max_segment_tokens(self) -> int:
+        """The largest number of tokens in both segments together."""
+        return self.max_length - SPECIAL_TOKENS_PER_EXAMPLE
+
+
 class Examples:
-    """The examples of a corpus, for masked words and sentence order (§3.1), as Google's create_pretraining_data.py.
+    """The examples of a corpus for masked words and sentence order.
 
-    Sentences of one document are gathered up to a target length, `max_length` or with `short_seq_prob` a shorter one, and
-    parted into two segments at a random one of their ends; half of the pairs are swapped. No sentence serves twice in
-    an epoch; one longer than half a row counts as several. A sentence that is left alone gives no example
-    (`skipped` counts them). With `random_next_sentence` it gets a piece of another document of its shard as its second
-    segment, with label 1; where most documents are one sentence, that label says little.
+    As in Google's create_pretraining_data.py, sentences of one document are gathered up to a
+    target length and cut into two segments after a random one of them; half of the pairs are
+    swapped. No sentence is used twice in an epoch; a sentence longer than half an example is
+    treated as several.
 
-    Each epoch goes through the shards in another order, `group` of them at a time with their examples shuffled
-    together. Only plans are held for that: about 250 bytes an example.
+    A sentence that remains alone makes no example; `skipped_sentences` counts these. With
+    `random_next_sentence` it gets part of another document of its shard as its second segment, and
+    the label 1; where most documents are a single sentence, that label says little.
+
+    In every epoch the shards come in another order, `shards_per_group` of them at a time with their
+    examples shuffled together. Only plans are held in memory for that.
+
+    Attributes:
+        shards: The tokenized corpus.
+        options: How examples are made.
+        seed: The seed of all random numbers.
+        masking: What hides words.
+        skipped_sentences: How many sentences have made no example in what was planned so far.
     """
 
     def __init__(
         self,
         shards: Shards,
         tokenizer: AlbertTokenizer,
+        options: ExampleOptions | None = None,
         *,
-        max_length: int = 512,
-        short_seq_prob: float = 0.1,
-        masked_lm_prob: float = 0.15,
-        max_ngram_size: int = 3,
-        random_next_sentence: bool = False,
-        group: int = 16,
         seed: int,
     ) -> None:
-        """Lengths in tokens, special ones counted.  Raises ValueError for impossible values."""
-        if max_length < SPECIAL + 2:
-            raise ValueError(f"{max_length=} must be at least {SPECIAL + 2}: [CLS] A [SEP] B [SEP]")
-        if not 0 <= short_seq_prob <= 1:
-            raise ValueError(f"{short_seq_prob=} must be from 0 to 1")
-        if group < 1:
-            raise ValueError(f"{group=} must be at least 1 shard")
-        self.shards, self.masking = shards, Masking(tokenizer, masked_lm_prob, max_ngram_size)
-        self.cls, self.sep = tokenizer.cls_token_id, tokenizer.sep_token_id
-        self.room, self.short_seq_prob, self.random_next_sentence = (
-            max_length - SPECIAL,
-            short_seq_prob,
-            random_next_sentence,
-        )
-        self.group, self.seed = group, seed
-        self.skipped = 0  # by what was planned up to now
+        """Make examples of `shards`, which `tokenizer` has tokenized.
 
-    def plan(self, position: Position = START) -> Iterator[tuple[Plan, Position]]:
-        """Examples without end from a position on, each with the position after it.
-
-        Raises ValueError when a whole epoch has none.
+        Raises:
+            ValueError: An option is out of range.
         """
-        epoch, group, offset = position
-        while True:
-            before = self.skipped
-            found = (group, offset) != (0, 0)
-            order = list(range(len(self.shards)))
-            self._draw(epoch).shuffle(order)
-            groups = [order[i : i + self.group] for i in range(0, len(order), self.group)]
-            for number, shards in enumerate(groups[group:], group):
-                for done, plan in enumerate(
-                    self._shuffled(epoch, number, shards)[offset:], offset + 1
-                ):
-                    found = True
-                    yield plan, Position(epoch, number, done)
-                offset = 0
-            if self.skipped > before:
-                logger.info(
-                    "epoch %d: %d sentences that stand alone gave no example",
-                    epoch,
-                    self.skipped - before,
-                )
-            if not found:
-                raise ValueError(
-                    f"no example in {self.shards.document_count} documents with {self.shards.sentence_count} "
-                    f"sentences: sentence order needs documents of two sentences or more; join documents, or set "
-                    f"random_next_sentence"
-                )
-            epoch, group = epoch + 1, 0
+        self.shards = shards
+        self.options = options or ExampleOptions()
+        self.seed = seed
+        self.masking = Masking(tokenizer, self.options.masked_lm_prob, self.options.max_ngram_size)
+        self.skipped_sentences = 0
+        self._cls_token_id: int = tokenizer.cls_token_id
+        self._sep_token_id: int = tokenizer.sep_token_id
 
-    def row(self, plan: Plan) -> Inputs:
-        """The row of a plan: `input_ids` with words hidden, `token_type_ids`, `labels`, `sentence_order_label`."""
+    def plans(self, position: Position = FIRST_POSITION) -> Iterator[tuple[ExamplePlan, Position]]:
+        """Yield plans from a position on, without end, each with the position after it.
+
+        Raises:
+            ValueError: A whole epoch has no example.
+        """
+        epoch, first_group, offset = position
+        while True:
+            skipped_before = self.skipped_sentences
+            # A position in the middle of an epoch shows that the epoch has examples.
+            has_examples = first_group > 0 or offset > 0
+            for group, shard_numbers in self._shard_groups(epoch, first_group):
+                plans = self._plans_of_group(epoch, group, shard_numbers)
+                for following, plan in enumerate(plans[offset:], offset + 1):
+                    has_examples = True
+                    yield plan, Position(epoch, group, following)
+                offset = 0
+            if self.skipped_sentences > skipped_before:
+                logger.info(
+                    "epoch %d: %d sentences without another one in their document made no example",
+                    epoch,
+                    self.skipped_sentences - skipped_before,
+                )
+            if not has_examples:
+                raise ValueError(
+                    f"there is no example in {self.shards.document_count} documents with "
+                    f"{self.shards.sentence_count} sentences: sentence order needs documents of "
+                    "two sentences or more; join documents, or set random_next_sentence"
+                )
+            epoch, first_group = epoch + 1, 0
+
+    def build(self, plan: ExamplePlan) -> Inputs:
+        """Return the example of a plan.
+
+        Returns:
+            `input_ids` (with words hidden), `token_type_ids` and `labels`, each a list with one
+            number per token, and `sentence_order_label`, 0 or 1.
+        """
         ids = self.shards[plan.shard].ids
-        a, b = ids[plan.a_start : plan.a_stop].tolist(), ids[plan.b_start : plan.b_stop].tolist()
-        row = [self.cls, *a, self.sep, *b, self.sep]
-        hidden, labels = self.masking(row, self._draw(plan.epoch, plan.shard, plan.number))
+        first_segment = ids[plan.a_start : plan.a_stop].tolist()
+        second_segment = ids[plan.b_start : plan.b_stop].tolist()
+        first_part = [self._cls_token_id, *first_segment, self._sep_token_id]
+        second_part = [*second_segment, self._sep_token_id]
+        rng = self._rng(plan.epoch, plan.shard, plan.number)
+        masked_ids, labels = self.masking(first_part + second_part, rng)
         return {
-            "input_ids": hidden,
-            "token_type_ids": [0] * (len(a) + 2) + [1] * (len(b) + 1),
+            "input_ids": masked_ids,
+            "token_type_ids": [0] * len(first_part) + [1] * len(second_part),
             "labels": labels,
             "sentence_order_label": plan.label,
         }
 
-    def _draw(self, *numbers: int | str) -> random.Random:
-        """A generator of its own for each purpose: of a row, a shard's plan, a group's order, the order of shards."""
-        return random.Random("/".join(map(str, (self.seed, *numbers))))
+    def _rng(self, *purpose: int | str) -> random.Random:
+        """Return the generator for one purpose.
 
-    def _shuffled(self, epoch: int, group: int, shards: list[int]) -> list[Plan]:
-        plans = [plan for shard in shards for plan in self._plans(epoch, shard)]
-        self._draw(epoch, "group", group).shuffle(plans)
+        The purposes are the order of the shards in an epoch, the order of a group's examples, the
+        plans of a shard, and the masking of an example.
+        """
+        return random.Random("/".join(map(str, (self.seed, *purpose))))
+
+    def _shard_groups(self, epoch: int, first_group: int) -> Iterator[tuple[int, list[int]]]:
+        """Yield the number of each group of an epoch from `first_group` on, and its shards."""
+        order = list(range(len(self.shards)))
+        self._rng(epoch).shuffle(order)
+        size = self.options.shards_per_group
+        for start in range(first_group * size, len(order), size):
+            yield start // size, order[start : start + size]
+
+    def _plans_of_group(
+        self, epoch: int, group: int, shard_numbers: Sequence[int]
+    ) -> list[ExamplePlan]:
+        """Return the plans of all shards of a group, shuffled."""
+        plans = [plan for shard in shard_numbers for plan in self._plans_of_shard(epoch, shard)]
+        self._rng(epoch, "group", group).shuffle(plans)
         return plans
 
-    def _plans(self, epoch: int, shard: int) -> Iterator[Plan]:
-        """The examples of one shard, in its order."""
-        draw, number = self._draw(epoch, shard), 0
-        sentences, documents = (
-            x.tolist() for x in (self.shards[shard].sentences, self.shards[shard].documents)
+    def _plans_of_shard(self, epoch: int, shard_number: int) -> Iterator[ExamplePlan]:
+        """Yield the plans of a shard in the order of its documents."""
+        shard = self.shards[shard_number]
+        planner = ShardPlanner(
+            shard.sentences.tolist(),
+            shard.documents.tolist(),
+            self._rng(epoch, shard_number),
+            max_tokens=self.options.max_segment_tokens,
+            short_seq_prob=self.options.short_seq_prob,
+            random_next_sentence=self.options.random_next_sentence,
         )
-        for document, (first, last) in enumerate(pairwise(documents)):
-            bounds = _cut(sentences[first : last + 1], (self.room + 1) // 2)
-            at, end = 0, len(bounds) - 1
-            while at < end:
-                target = (
-                    draw.randint(2, self.room) if draw.random() < self.short_seq_prob else self.room
-                )
-                stop = min(end, max(at + 2, bisect_left(bounds, bounds[at] + target, at)))
-                if stop - at > 1:
-                    middle = bounds[draw.randint(at + 1, stop - 1)]
-                    a, b, label = (bounds[at], middle), (middle, bounds[stop]), draw.getrandbits(1)
-                    a, b = (b, a) if label else (a, b)
-                elif self.random_next_sentence and len(documents) > 2:
-                    a, label = (bounds[at], bounds[stop]), 1
-                    b = _elsewhere(
-                        sentences, documents, document, max(1, target - (a[1] - a[0])), draw
-                    )
-                else:
-                    self.skipped += 1
-                    break
-                yield Plan(epoch, shard, number, *truncate(a, b, self.room, draw), label)
-                at, number = stop, number + 1
-
-
-def _cut(bounds: list[int], longest: int) -> list[int]:
-    """The ends of sentences, with those of the parts of sentences that are too long."""
-    found = bounds[:1]
-    for start, stop in pairwise(bounds):
-        if stop - start > longest:
-            found += range(start + longest, stop, longest)
-        found.append(stop)
-    return found
-
-
-def _elsewhere(
-    sentences: list[int], documents: list[int], document: int, size: int, draw: random.Random
-) -> tuple[int, int]:
-    """Up to `size` tokens of another document, from a random sentence on."""
-    other = draw.randrange(len(documents) - 2)
-    first, last = documents[other + (other >= document) :][:2]
-    start = sentences[draw.randrange(first, last)]
-    return start, min(sentences[last], start + size)
-
-
-def truncate(
-    a: tuple[int, int], b: tuple[int, int], room: int, draw: random.Random
-) -> tuple[int, int, int, int]:
-    """Take tokens from the longer segment, each from a random end of it, until both have room."""
-    sizes = a[1] - a[0], b[1] - b[0]
-    kept = min(sizes[1], max(room // 2, room - sizes[0]))
-    spans: list[int] = []
-    for (start, stop), size in zip((a, b), (min(sizes[0], room - kept), kept), strict=True):
-        front = draw.getrandbits(stop - start - size).bit_count()
-        spans += (start + front, start + front + size)
-    return spans[0], spans[1], spans[2], spans[3]
+        for number, (a, b, label) in enumerate(planner.segment_pairs()):
+            yield ExamplePlan(epoch, shard_number, number, *a, *b, label)
+        self.skipped_sentences += planner.skipped_sentences

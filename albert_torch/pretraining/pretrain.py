@@ -7,13 +7,13 @@ import os
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from albert_torch.files import atomic_write_json, atomic_write_text
 from albert_torch.pretraining.config import PretrainingConfig
-from albert_torch.pretraining.corpus import files
+from albert_torch.pretraining.corpus import list_files
 from albert_torch.pretraining.examples import Examples
-from albert_torch.pretraining.shards import INDEX, Shards, prepare
+from albert_torch.pretraining.prepare import prepare_shards
+from albert_torch.pretraining.shards import INDEX_FILE, Shards
 from albert_torch.pretraining.trainer import (
     Pretrainer,
     PretrainingDatasets,
@@ -67,7 +67,7 @@ def load(recipe: PretrainingConfig, tokenizer: AlbertTokenizer, cache: Path) -> 
     rows = []
     if recipe.dev:
         dev = _shards(recipe, tokenizer, cache / "dev", recipe.dev)
-        rows = held_out(_examples(recipe, tokenizer, dev, seed=0), recipe.dev_rows)
+        rows = held_out(_examples(recipe, tokenizer, dev, seed=0), recipe.max_dev_examples)
         logger.info("evaluation: %d rows", len(rows))
     else:
         logger.warning("no dev texts: the model is not evaluated")
@@ -83,10 +83,10 @@ def without(corpus: list[str], dev: list[str]) -> list[str]:
     """
     if both := sorted(path for path in {*corpus} & {*dev} if not Path(path).exists()):
         raise ValueError(f"{both[0]} is both corpus and dev: evaluate on other texts")
-    held = {file.resolve() for path in dev if Path(path).exists() for _, file in files(path)}
+    held = {file.resolve() for path in dev if Path(path).exists() for _, file in list_files(path)}
     paths: list[str] = []
     for path in corpus:
-        found = [file for _, file in files(path)] if Path(path).exists() else []
+        found = [file for _, file in list_files(path)] if Path(path).exists() else []
         kept = [str(file) for file in found if file.resolve() not in held]
         paths += [path] if len(kept) == len(found) else kept
     if not paths:
@@ -99,10 +99,8 @@ def without(corpus: list[str], dev: list[str]) -> list[str]:
 def _examples(
     recipe: PretrainingConfig, tokenizer: AlbertTokenizer, shards: Shards, seed: int
 ) -> Examples:
-    names = ("short_seq_prob", "masked_lm_prob", "max_ngram_size", "random_next_sentence")
-    options: dict[str, Any] = {name: getattr(recipe, name) for name in names}
-    length = min(recipe.max_length, tokenizer.model_max_length)
-    return Examples(shards, tokenizer, max_length=length, seed=seed, **options)
+    options = recipe.example_options(tokenizer.model_max_length)
+    return Examples(shards, tokenizer, options, seed=seed)
 
 
 def _shards(
@@ -111,10 +109,8 @@ def _shards(
     """The tokenized corpus; one process on each machine makes it, the others wait."""
     first = os.environ.get("LOCAL_RANK", "0") == "0"
     if not first:
-        if not (folder / INDEX).exists():
+        if not (folder / INDEX_FILE).exists():
             logger.info("waiting for %s, which the first process on this machine makes", folder)
-        while not (folder / INDEX).exists():
+        while not (folder / INDEX_FILE).exists():
             time.sleep(0.2)
-    names = ("documents", "units", "encoding", "column")
-    options = {name: getattr(recipe, name) for name in names}
-    return prepare(folder, paths, tokenizer, progress=first, **options)
+    return prepare_shards(folder, paths, tokenizer, recipe.corpus_format, progress=first)

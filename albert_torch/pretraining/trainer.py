@@ -16,10 +16,10 @@ from torch import Tensor
 from albert_torch.finetuning.tasks.masked_lm import predicted
 from albert_torch.heads import AlbertForPreTraining
 from albert_torch.pretraining.config import PretrainingConfig
-from albert_torch.pretraining.dataloader import feed
+from albert_torch.pretraining.dataloader import pretraining_batches
 from albert_torch.pretraining.examples import Examples, Position
 from albert_torch.pretraining.objective import Objective, Sums
-from albert_torch.pretraining.shards import differences
+from albert_torch.pretraining.prepare import corpus_differences
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 from albert_torch.training import checkpointing as states
 from albert_torch.training.data import Inputs
@@ -48,7 +48,7 @@ class PretrainingState(states.TrainingState):
 
     def changed(self, data: dict[str, Any]) -> Iterable[str]:
         """What differs in the corpus: files, sizes, hashes, how it was cut and tokenized."""
-        return differences(self.data, data)
+        return corpus_differences(self.data, data)
 
 
 @dataclass
@@ -85,7 +85,7 @@ class Pretrainer(Loop[PretrainingConfig, PretrainingState]):
         started = state or PretrainingState(asdict(recipe), material.description)
         self.begin(self.placed, optimizer, started, state is not None, material.description)
         position = Position(*started.position)
-        stream = feed(
+        stream = pretraining_batches(
             material.examples,
             position,
             recipe.batch_size,
@@ -194,6 +194,6 @@ def start_as_sinusoids(weight: Tensor, deviation: float) -> None:
 
 def held_out(examples: Examples, count: int) -> list[Inputs]:
     """The first `count` rows of a corpus's first epoch, or all of them."""
-    plans = (plan for plan, _ in examples.plan())
+    plans = (plan for plan, _ in examples.plans())
     first = itertools.takewhile(lambda plan: plan.epoch == 0, plans)
-    return [examples.row(plan) for plan in itertools.islice(first, count)]
+    return [examples.build(plan) for plan in itertools.islice(first, count)]

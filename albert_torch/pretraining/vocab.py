@@ -1,4 +1,4 @@
-"""A corpus -> a tokenizer of its own: a SentencePiece unigram vocabulary with ALBERT's pipeline around it (§4.1)."""
+"""Training of a tokenizer: a SentencePiece vocabulary learned from a corpus (section 4.1)."""
 
 from __future__ import annotations
 
@@ -6,146 +6,244 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Regex, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
 from tokenizers.trainers import UnigramTrainer
 from tqdm import tqdm
 
-from albert_torch.pretraining.corpus import sentences
+from albert_torch.pretraining.corpus import CorpusFormat, read_sentences
 from albert_torch.tokenization.sentencepiece import SPACE, SentencePiece
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
-SPECIAL = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
-SYMBOLS = (
-    "(",
-    ")",
-    '"',
-    "-",
-    ".",
-    "–",
-    "£",
-    "€",
-)  # always pieces of their own, as in the published vocabularies
+SPECIAL_PIECES = ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")  # ids 0 to 4
+UNKNOWN_ID = SPECIAL_PIECES.index("<unk>")
+# These are always pieces of their own, as in the published vocabularies.
+SYMBOLS = ("(", ")", '"', "-", ".", "–", "£", "€")
+FIXED_PIECES = (*SPECIAL_PIECES, *SYMBOLS)
+# The Rust library gives the pieces that it did not learn scores that are this far apart.
+UNLEARNED_SCORE_STEP = 1e-4
+
+
+@dataclass(frozen=True)
+class VocabularyOptions:
+    """How a vocabulary is learned. The defaults are those of the published vocabularies.
+
+    Attributes:
+        vocab_size: The number of pieces, special tokens included.
+        do_lower_case: Whether capital and small letters are the same.
+        keep_accents: Whether letters with and without accents are different.
+        character_coverage: The share of the text's characters that must be in the vocabulary. The
+            rarest of the others become unknown.
+        max_sentences: The number of sentences, taken evenly from the corpus, that the pieces are
+            learned from. Each different word in them needs about a kilobyte of memory.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    vocab_size: int = 30_000
+    do_lower_case: bool = True
+    keep_accents: bool = False
+    character_coverage: float = 0.99995
+    max_sentences: int = 2_000_000
+
+    def __post_init__(self) -> None:
+        if self.max_sentences < 1:
+            raise ValueError(f"max_sentences={self.max_sentences} must be at least 1")
+        if not 0 < self.character_coverage <= 1:
+            raise ValueError(
+                f"character_coverage={self.character_coverage} must be above 0 and at most 1; "
+                "Google's vocabularies have 0.99995"
+            )
 
 
 def train_tokenizer(
     paths: Sequence[str | Path],
     directory: str | os.PathLike[str],
+    options: VocabularyOptions | None = None,
+    corpus_format: CorpusFormat | None = None,
     *,
-    vocab_size: int = 30000,
-    lowercase: bool = True,
-    keep_accents: bool = False,
-    character_coverage: float = 0.99995,
-    sample: int = 2_000_000,
     progress: bool = True,
-    **options: str,
 ) -> AlbertTokenizer:
-    """Learn the pieces of a corpus (`paths` and `options` as `corpus.sentences` takes them) and write a tokenizer.
+    """Learn the pieces of a corpus and save a tokenizer with them.
 
-    As the published vocabularies: five special tokens, eight symbols, and what Google's tokenizer would cut (a comma
-    after a digit) is not learned. The rarest characters, at most 1 - `character_coverage` of the text, are unknown.
-    Characters are made alike by NFKD, so not with `keep_accents`; SentencePiece's own map is not used. The corpus is
-    read twice and not held, but the different words of `sample` sentences, taken evenly from it, are: a kilobyte each.
+    The vocabulary is laid out as the published ones: five special tokens, eight symbols, then what
+    was learned. Pieces that Google's tokenizer would cut (with a comma after a digit) are not
+    learned. Characters are normalized with NFKD (not with `keep_accents`), not with
+    SentencePiece's own table. The corpus is read twice and never held in memory.
 
-    Raises `ValueError` for a size that the corpus is too small for, or that is too small for its characters.
+    Args:
+        paths: Files, directories and data sets, as in `corpus.read_sentences`.
+        directory: Where the tokenizer is saved. It is created if necessary.
+        options: The size of the vocabulary and more; `VocabularyOptions()` by default.
+        corpus_format: How the text is stored; `CorpusFormat()` by default.
+        progress: Show progress bars in a terminal.
+
+    Returns:
+        The tokenizer that was saved.
+
+    Raises:
+        ValueError: The corpus is too small for the size of the vocabulary, or has more characters
+            than fit into it.
+        FileNotFoundError: A path of the corpus does not exist.
     """
-    if sample < 1:
-        raise ValueError(f"{sample=} must be at least 1 sentence")
-    if not 0 < character_coverage <= 1:
-        raise ValueError(
-            f"{character_coverage=} must be above 0 and at most 1; Google's is 0.99995"
-        )
-    blank = SentencePiece([(piece, 0.0) for piece in SPECIAL], 1, frozenset(SPECIAL), b"")
-    pipeline = blank.pipeline(lowercase, keep_accents, remove_space=True)
+    options = options or VocabularyOptions()
+    corpus = _TrainingCorpus(paths, corpus_format or CorpusFormat(), progress)
+    no_pieces = [(piece, 0.0) for piece in SPECIAL_PIECES]
+    pipeline = SentencePiece(no_pieces, UNKNOWN_ID, frozenset(SPECIAL_PIECES), b"").pipeline(
+        options.do_lower_case, options.keep_accents, remove_space=True
+    )
 
-    counts: Counter[str] = Counter()
-    number = 0
-    for text in _texts("counting characters", paths, options, progress):
-        counts.update(text)
-        number += 1
-    alphabet = _alphabet(_normalized(counts, pipeline.normalizer), character_coverage)
-    fixed = [*SPECIAL, *SYMBOLS]
-    if vocab_size <= (least := len(fixed) + len(alphabet)):
+    character_counts, sentence_count = corpus.count_characters()
+    normalized_counts = _count_normalized(character_counts, pipeline.normalizer)
+    alphabet = _most_frequent(normalized_counts, options.character_coverage)
+    smallest = len(FIXED_PIECES) + len(alphabet)
+    if options.vocab_size <= smallest:
         raise ValueError(
-            f"{vocab_size=} must be above {least}: {len(SPECIAL)} special tokens, {len(SYMBOLS)} symbols, and "
-            f"{len(alphabet)} characters of the corpus; a lower character_coverage leaves out rare ones"
+            f"vocab_size={options.vocab_size} must be above {smallest}: {len(SPECIAL_PIECES)} "
+            f"special tokens, {len(SYMBOLS)} symbols, and {len(alphabet)} characters of the "
+            "corpus; a lower character_coverage leaves out rare characters"
         )
-    rare = normalizers.Replace(Regex(f"[^ {_escaped([*alphabet, *SYMBOLS])}]"), " ")
-    pipeline.normalizer = normalizers.Sequence([pipeline.normalizer, rare])
-    symbols = pre_tokenizers.Split(Regex(f"[{_escaped(SYMBOLS)}]"), "removed")
-    commas = pre_tokenizers.Split(Regex(r"(?<=\d),"), "isolated")
-    pipeline.pre_tokenizer = pre_tokenizers.Sequence([pipeline.pre_tokenizer, symbols, commas])
+
+    _restrict_to_alphabet(pipeline, alphabet)
     trainer = UnigramTrainer(
-        vocab_size=vocab_size,
-        special_tokens=fixed,
+        vocab_size=options.vocab_size,
+        special_tokens=list(FIXED_PIECES),
         unk_token="<unk>",
         initial_alphabet=alphabet,
         show_progress=progress,
     )
-    share = min(sample, number)
-    texts = enumerate(_texts("counting words", paths, options, progress))
-    pipeline.train_from_iterator((text for i, text in texts if i * share % number < share), trainer)
-    vocab = [
+    sample = corpus.sample(options.max_sentences, sentence_count)
+    pipeline.train_from_iterator(sample, trainer)
+    pieces = [
         (piece, round(score, 6)) for piece, score in json.loads(pipeline.to_str())["model"]["vocab"]
     ]
-    if len(vocab) < vocab_size:
+    if len(pieces) < options.vocab_size:
         raise ValueError(
-            f"{vocab_size=}: the corpus has only {len(vocab)} pieces; give that, or more text"
+            f"vocab_size={options.vocab_size} is too large: the corpus has only {len(pieces)} "
+            "pieces; use that number, or more text"
         )
-    learned = _reproducible(vocab[len(fixed) :], len(alphabet))
+    fixed, learned = pieces[: len(FIXED_PIECES)], pieces[len(FIXED_PIECES) :]
     model = SentencePiece(
-        vocab[: len(fixed)] + learned, SPECIAL.index("<unk>"), frozenset(SPECIAL), b""
+        fixed + _sort_reproducibly(learned, len(alphabet)),
+        UNKNOWN_ID,
+        frozenset(SPECIAL_PIECES),
+        b"",
     )
-    tokenizer = AlbertTokenizer(model, do_lower_case=lowercase, keep_accents=keep_accents)
+    tokenizer = AlbertTokenizer(
+        model, do_lower_case=options.do_lower_case, keep_accents=options.keep_accents
+    )
     tokenizer.save_pretrained(directory)
     return tokenizer
 
 
-def _reproducible(pieces: list[tuple[str, float]], characters: int) -> list[tuple[str, float]]:
-    """The pieces with the same ids and scores at every run, best first.
+@dataclass
+class _TrainingCorpus:
+    """The sentences of the corpus, which are read once for each use."""
 
-    The library sums on many threads, and gives the characters that it did not learn the lowest scores, 0.0001 apart, in
-    the order of a hash table.
-    """
-    least = min(score for _, score in pieces)
-    unlearned = least + 1e-4 * (characters + 1)
-    pieces = [
-        (piece, least if len(piece) == 1 and score < unlearned else score)
-        for piece, score in pieces
-    ]
-    return sorted(pieces, key=lambda item: (-item[1], item[0]))
+    paths: Sequence[str | Path]
+    corpus_format: CorpusFormat
+    progress: bool
+
+    def sentences(self, stage: str) -> Iterator[str]:
+        """Yield all sentences, with a progress bar named `stage`."""
+        sentences = (
+            sentence
+            for sentence in read_sentences(self.paths, self.corpus_format)
+            if sentence is not None
+        )
+        disable = None if self.progress else True  # tqdm's None means: shown in a terminal only
+        yield from tqdm(sentences, stage, unit=" sentences", unit_scale=True, disable=disable)
+
+    def count_characters(self) -> tuple[Counter[str], int]:
+        """Return how often each character occurs, and the number of sentences."""
+        counts: Counter[str] = Counter()
+        sentence_count = 0
+        for sentence in self.sentences("counting characters"):
+            counts.update(sentence)
+            sentence_count += 1
+        return counts, sentence_count
+
+    def sample(self, max_sentences: int, sentence_count: int) -> Iterator[str]:
+        """Yield at most `max_sentences` of the `sentence_count` sentences, taken evenly."""
+        size = min(max_sentences, sentence_count)
+        for number, sentence in enumerate(self.sentences("counting words")):
+            # True for `size` numbers of every `sentence_count`, at equal distances.
+            if number * size % sentence_count < size:
+                yield sentence
 
 
-def _texts(
-    stage: str, paths: Sequence[str | Path], options: dict[str, str], progress: bool
-) -> Iterator[str]:
-    corpus = (text for text in sentences(paths, **options) if text is not None)
-    yield from tqdm(
-        corpus, stage, unit=" sentences", unit_scale=True, disable=None if progress else True
+def _restrict_to_alphabet(pipeline: Tokenizer, alphabet: Sequence[str]) -> None:
+    """Let the trainer see only words of the alphabet, without symbols and digit-comma pairs."""
+    others = Regex(f"[^ {_escape([*alphabet, *SYMBOLS])}]")
+    pipeline.normalizer = normalizers.Sequence(
+        [pipeline.normalizer, normalizers.Replace(others, " ")]
+    )
+    symbol = pre_tokenizers.Split(Regex(f"[{_escape(SYMBOLS)}]"), "removed")
+    comma_after_digit = pre_tokenizers.Split(Regex(r"(?<=\d),"), "isolated")
+    pipeline.pre_tokenizer = pre_tokenizers.Sequence(
+        [pipeline.pre_tokenizer, symbol, comma_after_digit]
     )
 
 
-def _normalized(counts: Counter[str], normalizer: normalizers.Normalizer) -> Counter[str]:
-    """The same counts of the characters that the normalizer makes of each, without spaces."""
-    found: Counter[str] = Counter()
+def _sort_reproducibly(
+    pieces: list[tuple[str, float]], alphabet_size: int
+) -> list[tuple[str, float]]:
+    """Return the pieces with ids and scores that are the same in every training, best first.
+
+    The library adds up counts in many threads, so the order of equal scores differs. It gives the
+    characters of the alphabet that it did not learn the lowest scores, in steps of
+    `UNLEARNED_SCORE_STEP`, in the order of a hash table; here they all get the lowest one.
+    """
+    lowest = min(score for _, score in pieces)
+    learned_from = lowest + UNLEARNED_SCORE_STEP * (alphabet_size + 1)
+    scored = [
+        (piece, lowest if len(piece) == 1 and score < learned_from else score)
+        for piece, score in pieces
+    ]
+    return sorted(scored, key=_best_first)
+
+
+def _best_first(piece_and_score: tuple[str, float]) -> tuple[float, str]:
+    piece, score = piece_and_score
+    return -score, piece
+
+
+def _most_frequent_first(character_and_count: tuple[str, int]) -> tuple[int, str]:
+    character, count = character_and_count
+    return -count, character
+
+
+def _count_normalized(counts: Counter[str], normalizer: normalizers.Normalizer) -> Counter[str]:
+    """Return the counts of the characters that the normalizer makes, without white space."""
+    normalized_counts: Counter[str] = Counter()
     for character, count in counts.items():
-        for part in "".join(normalizer.normalize_str(character).split()):
-            found[part] += count
-    return found
+        for normalized in "".join(normalizer.normalize_str(character).split()):
+            normalized_counts[normalized] += count
+    return normalized_counts
 
 
-def _alphabet(counts: Counter[str], coverage: float) -> list[str]:
-    """The mark of a space, and the most frequent characters, a share of `coverage` of all; not the symbols."""
-    total, covered = counts.total(), 0
-    found = [SPACE]
-    for character, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
-        if covered >= coverage * total:
+def _most_frequent(counts: Counter[str], coverage: float) -> list[str]:
+    """Return the mark of a space and the most frequent characters, without the symbols.
+
+    Args:
+        counts: How often each character occurs.
+        coverage: The share of all characters that the result must cover.
+    """
+    needed = coverage * counts.total()
+    covered = 0
+    alphabet = [SPACE]
+    for character, count in sorted(counts.items(), key=_most_frequent_first):
+        if covered >= needed:
             break
         covered += count
-        found.append(character)
-    return [character for character in dict.fromkeys(found) if character not in SYMBOLS]
+        alphabet.append(character)
+    without_repeats = dict.fromkeys(alphabet)  # the text may contain the mark of a space
+    return [character for character in without_repeats if character not in SYMBOLS]
 
 
-def _escaped(characters: Iterable[str]) -> str:
+def _escape(characters: Iterable[str]) -> str:
+    """Return characters as they are written inside the brackets of a regular expression."""
     return "".join(rf"\x{{{ord(character):x}}}" for character in characters)

@@ -343,7 +343,12 @@ def test_every_key_reaches_the_examples_and_the_optimizer(tmp_path: Path) -> Non
         "seed": 7,
         "max_length": 24,
     }
-    cut = {"documents": "file", "units": "sentences", "encoding": "latin-1", "column": "body"}
+    cut = {
+        "document_separator": "file",
+        "sentence_splitting": "sentences",
+        "encoding": "latin-1",
+        "column": "body",
+    }
     how = recipe(
         tmp_path,
         corpus=[str(corpus)],
@@ -360,11 +365,11 @@ def test_every_key_reaches_the_examples_and_the_optimizer(tmp_path: Path) -> Non
     examples = material.examples
     assert (
         examples.seed,
-        examples.short_seq_prob,
-        examples.random_next_sentence,
-        examples.room,
+        examples.options.short_seq_prob,
+        examples.options.random_next_sentence,
+        examples.options.max_segment_tokens,
     ) == (7, 1.0, True, 21)
-    assert (examples.masking.masked_lm_prob, examples.masking.cumulative) == (0.5, [])
+    assert (examples.masking.masked_lm_prob, examples.masking.cumulative_probabilities) == (0.5, [])
     assert {name: material.description[name] for name in cut} == cut
     trainer.run(material)
     assert [group["weight_decay"] for group in trainer.optimizer.param_groups] == [0.3, 0.0]
