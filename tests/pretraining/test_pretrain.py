@@ -288,7 +288,7 @@ def test_a_run_needs_a_corpus(tmp_path: Path) -> None:
         pretrain(recipe(tmp_path, model_config={**SHAPE, "num_attention_heads": 5}), tmp_path / "d")
     assert not (tmp_path / "d").exists()
     with pytest.raises(
-        ValueError, match="max_length=7: a row of two segments needs at least 8 tokens"
+        ValueError, match="max_length=7 must be at least 8"
     ):
         recipe(tmp_path, max_length=7)
 
