@@ -1,6 +1,6 @@
 """A head of your own: one class, and loading, saving and the fast path know it.
 
-    python examples/custom_head.py
+python examples/custom_head.py
 """
 
 import tempfile

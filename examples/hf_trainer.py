@@ -1,7 +1,7 @@
 """Fine-tune a classifier with Hugging Face's Trainer: only the import of the model differs.
 
-    pip install 'albert-torch[parity]' accelerate
-    python examples/hf_trainer.py --model albert/albert-base-v2
+pip install 'albert-torch[parity]' accelerate
+python examples/hf_trainer.py --model albert/albert-base-v2
 """
 
 import argparse

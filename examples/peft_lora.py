@@ -3,7 +3,8 @@
     pip install peft
     python examples/peft_lora.py --model albert/albert-base-v2
 
-albert_torch has adapters of its own, which can differ in each run of the shared layer: `albert-torch finetune --lora-rank 8`.
+albert_torch has adapters of its own, which can differ in each run of the shared layer:
+`albert-torch finetune RECIPE --lora-rank 8 --lora-per-depth`.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from albert_torch import AlbertForSequenceClassification, AlbertTokenizer, regis
 
 
 def main() -> None:
-    """Train LoRA matrices for query and value, merge them, and check that the logits stay the same."""
+    """Train LoRA matrices for query and value, merge them, and compare the logits."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="albert-torch/nano")
     parser.add_argument("--steps", type=int, default=20)

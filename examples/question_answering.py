@@ -1,7 +1,8 @@
 """Train a question-answering model on a SQuAD file, and ask about a document.
 
     pip install 'albert-torch[train,inference]'
-    python examples/question_answering.py --train train-v1.1.json --model albert/albert-base-v2 --steps 3649
+    python examples/question_answering.py --train train-v1.1.json \\
+        --model albert/albert-base-v2 --steps 3649
 
 Without arguments it trains on three questions, which is enough to see how the parts fit together.
 """

@@ -3,8 +3,8 @@
     pip install 'albert-torch[inference]'
     python examples/semantic_search.py book.txt 'a storm at sea' --model albert/albert-base-v2
 
-A model that was not trained for similarity finds texts with similar words; train one on sentence pairs (the `stsb` recipe is a start)
-for more.
+A model that was not trained for similarity finds texts with similar words. For more, train one on
+sentence pairs; the `stsb` recipe is a start.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Search with sentence-transformers, which builds albert_torch's modules after one call.
 
-    pip install sentence-transformers
-    python examples/sentence_transformers_search.py --model albert/albert-base-v2
+pip install sentence-transformers
+python examples/sentence_transformers_search.py --model albert/albert-base-v2
 """
 
 import argparse

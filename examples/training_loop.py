@@ -1,6 +1,6 @@
 """Fine-tune a classifier in a plain PyTorch training loop.
 
-    python examples/training_loop.py --model albert/albert-base-v2
+python examples/training_loop.py --model albert/albert-base-v2
 """
 
 import argparse
