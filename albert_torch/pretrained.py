@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from albert_torch.attention import BACKENDS
-from albert_torch.checkpoints.matching import fit
+from albert_torch.checkpoints.matching import ExpectedWeights, match_checkpoint
 from albert_torch.checkpoints.reader import CheckpointError, dtype_named, read_state_dict
 from albert_torch.checkpoints.writer import config_text, save_state_dict
 from albert_torch.config import AlbertConfig
@@ -150,27 +150,32 @@ class AlbertPreTrainedModel(nn.Module):
         model.set_attn_implementation(attn_implementation)
         model.base_model.unpad = unpad
         tied = model._tied_weights_keys if config.tie_word_embeddings else {}
-        fitted = fit(
-            raw, model.state_dict(), cls.__name__, str(path), tied, strict, ignore_mismatched_sizes
+        expected = ExpectedWeights(cls.__name__, model.state_dict(), tied, _head_modules())
+        match = match_checkpoint(
+            raw,
+            str(path),
+            expected,
+            strict=strict,
+            ignore_mismatched_sizes=ignore_mismatched_sizes,
         )
         target = target or reduce(
-            torch.promote_types, {t.dtype for t in fitted.tensors.values()} or {torch.float32}
+            torch.promote_types, {t.dtype for t in match.tensors.values()} or {torch.float32}
         )
         tensors = {
             name: t.to(device=device, dtype=target).contiguous()
-            for name, t in fitted.tensors.items()
+            for name, t in match.tensors.items()
         }
         tensors |= {
             name: torch.empty(model.get_parameter(name).shape, device=device, dtype=target)
-            for name in fitted.new
+            for name in match.uninitialised
         }
         model.load_state_dict(tensors, strict=False, assign=True)
-        model._draw(fitted.new)
+        model._draw(match.uninitialised)
         model.tie_weights()
         model.name_or_path = os.fspath(name_or_dir)
         assert not any(tensor.is_meta for tensor in model.state_dict().values())
         model.eval()
-        return (model, fitted.info()) if output_loading_info else model  # type: ignore[return-value]
+        return (model, match.loading_info()) if output_loading_info else model  # type: ignore[return-value]
 
     @classmethod
     def _on_meta(
@@ -381,6 +386,13 @@ def _register_head(cls: type[AlbertPreTrainedModel]) -> None:
             "choose another class name"
         )
     HEADS[name] = cls
+
+
+def _head_modules() -> set[str]:
+    """The names of the modules that all heads add to the encoder."""
+    import albert_torch.heads  # noqa: F401 - defines the classes that fill HEADS
+
+    return {module for head in HEADS.values() for module in head.head_modules}
 
 
 @torch.no_grad()

@@ -193,8 +193,14 @@ def test_an_unknown_argument(argument, message, saved):
         ({"hidden_size": "big"}, r"hidden_size='big'"),
         ({"hidden_size": 25}, r"not a multiple of num_attention_heads"),
         ({"model_type": "bert"}, r"model_type is 'bert'"),
-        ({"vocab_size": 70}, r"the config has vocab_size=70, the weights 61; correct config.json"),
-        ({"vocab_size": 10**12}, r"vocab_size=1000000000000, the weights 61"),
+        (
+            {"vocab_size": 70},
+            r"the config says vocab_size=70, but the word embeddings have shape \(61, 10\): correct config.json",
+        ),
+        (
+            {"vocab_size": 10**12},
+            r"vocab_size=1000000000000, but the word embeddings have shape \(61, 10\)",
+        ),
         ({"vocab_size": 10**18}, r"AlbertModel cannot be built from this config"),
         ({"vocab_size": 10**30}, r"AlbertModel cannot be built from this config"),
         (
@@ -202,7 +208,7 @@ def test_an_unknown_argument(argument, message, saved):
             r"1000000000 groups of 1 layers, but .* holds 32 tens",
         ),
         ({"inner_group_num": 10**9}, r"1 groups of 1000000000 layers"),
-        ({"inner_group_num": 2}, r"missing    encoder.albert_layer_groups.0.albert_layers.1"),
+        ({"inner_group_num": 2}, r"missing +encoder.albert_layer_groups.0.albert_layers.1"),
         ({"hidden_act": "no"}, r"hidden_act='no' is not known"),
     ],
 )

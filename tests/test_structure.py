@@ -23,7 +23,7 @@ IMPORT_TABLE = {
     "tokenization": "hub files",
     "checkpoints": "hub config files",
     "checkpoints.convert": "checkpoints heads finetuning.lora",
-    "pretrained": "checkpoints config",
+    "pretrained": "checkpoints config outputs attention heads",
     "model": "pretrained attention outputs",
     "heads": "model losses",
     "parity": "heads tokenization",
@@ -42,6 +42,7 @@ UNRESTRICTED = ("", "__main__", "cli")
 INSIDE_FUNCTIONS = {
     ("inference.text_encoder", "finetuning.lora"),
     ("checkpoints.convert", "finetuning.lora"),
+    ("pretrained", "heads"),
 }
 
 # Optional packages, and the modules that may import them: always inside a function, so that

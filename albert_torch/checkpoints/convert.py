@@ -15,7 +15,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from albert_torch.checkpoints.matching import BACKBONE, by_canonical_name, part_of, untie
+from albert_torch.checkpoints.matching import (
+    BACKBONE,
+    OBSOLETE_HEADS,
+    POOLER,
+    by_canonical_name,
+    part_of,
+    remove_tied_copies,
+)
 from albert_torch.checkpoints.reader import CheckpointError, read_state_dict
 from albert_torch.checkpoints.writer import config_text, save_state_dict
 from albert_torch.config import AlbertConfig
@@ -25,9 +32,6 @@ from albert_torch.hub import Source
 
 logger = logging.getLogger(__name__)
 
-POOLER = "albert.pooler"
-# Modules of published ALBERT checkpoints that belong to no class; they are kept as they are.
-OTHER_MODULES = ("seq_relationship", "cls")
 TOKENIZER_FILES = (
     "tokenizer.json",
     "spiece.model",
@@ -107,7 +111,7 @@ def _convert_weights(source: Source, folder: Path, dtype: torch.dtype | None) ->
     raw, path = read_state_dict(source)
     weights = by_canonical_name(raw, str(path))
     if config.tie_word_embeddings:
-        untie(weights, _tied_names(), str(path))
+        remove_tied_copies(weights, _tied_names(), str(path))
     parts = {part_of(name) for name in weights}
     _check_parts(weights, path)
     state = {
@@ -131,7 +135,7 @@ def _tied_names() -> dict[str, str]:
 
 
 def _check_parts(weights: Mapping[str, tuple[str, Tensor]], path: Path) -> None:
-    known = {*BACKBONE, POOLER, *OTHER_MODULES}
+    known = {*BACKBONE, POOLER, *OBSOLETE_HEADS}
     for head in HEADS.values():
         known.update(head.head_modules)
     unknown = [key for name, (key, _) in weights.items() if part_of(name) not in known]

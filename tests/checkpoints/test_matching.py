@@ -1,21 +1,35 @@
-"""Matching a checkpoint's tensors to a model: renamed, tied, missing, unexpected and misshapen ones."""
+"""Matching a checkpoint to a model: renamed, tied, missing, unexpected and misshapen tensors."""
 
 import logging
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
-from helpers.checkpoint_files import rewrite, weights
+from helpers.checkpoint_files import CONFIG, rewrite, weights
+from torch import Tensor
 
-from albert_torch import AlbertForMaskedLM, AlbertForPreTraining, AlbertModel, CheckpointError
-from albert_torch.checkpoints.matching import fit
+from albert_torch import (
+    AlbertConfig,
+    AlbertForAnswerableQuestions,
+    AlbertForMaskedLM,
+    AlbertForPreTraining,
+    AlbertForQuestionAnswering,
+    AlbertModel,
+    AlbertPreTrainedModel,
+    CheckpointError,
+)
+from albert_torch.checkpoints.matching import ExpectedWeights, match_checkpoint
+
+WORDS, DECODER = "albert.embeddings.word_embeddings.weight", "predictions.decoder.weight"
+PROJECTION = "albert.encoder.embedding_hidden_mapping_in.weight"
 
 
-def renamed(state, how):
-    return {how(key): tensor for key, tensor in state.items()}
+# ---- names ----
 
 
 @pytest.mark.parametrize(
-    "how",
+    "rename",
     [
         lambda key: f"module.{key}",
         lambda key: key.removeprefix("albert."),
@@ -26,11 +40,16 @@ def renamed(state, how):
     ],
 )
 @pytest.mark.parametrize("model_class", [AlbertModel, AlbertForPreTraining])
-def test_names_are_moved(model_class, how, folder, caplog):
-    """Kills: a prefix or an old TF name that is not seen, or seen for one kind of class only."""
+def test_names_are_translated(
+    model_class: type[AlbertPreTrainedModel],
+    rename: Callable[[str], str],
+    folder: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Catches: a prefix or an old name that is not recognised, or only for one kind of class."""
     before = model_class.from_pretrained(folder).state_dict()
     before = {key: tensor.clone() for key, tensor in before.items()}
-    rewrite(folder, renamed(weights(folder), how))
+    rewrite(folder, {rename(key): tensor for key, tensor in weights(folder).items()})
     caplog.clear()
     after, info = model_class.from_pretrained(folder, output_loading_info=True)
     assert all(torch.equal(before[key], tensor) for key, tensor in after.state_dict().items())
@@ -38,8 +57,8 @@ def test_names_are_moved(model_class, how, folder, caplog):
     assert not caplog.records
 
 
-def test_position_ids_are_dropped(folder):
-    """Kills: the buffer that older transformers saved taken for a weight of a wrong dtype."""
+def test_position_ids_are_dropped(folder: Path) -> None:
+    """Catches: the buffer that older transformers saved taken for a weight of a wrong dtype."""
     rewrite(folder, {**weights(folder), "albert.embeddings.position_ids": torch.arange(20)[None]})
     _, info = AlbertForPreTraining.from_pretrained(folder, output_loading_info=True)
     assert info == {
@@ -50,11 +69,27 @@ def test_position_ids_are_dropped(folder):
     }
 
 
-WORDS, DECODER = "albert.embeddings.word_embeddings.weight", "predictions.decoder.weight"
+@pytest.mark.parametrize(
+    ("extra", "original"),
+    [
+        ("module.albert.pooler.bias", "albert.pooler.bias"),
+        ("pooler.bias", "albert.pooler.bias"),
+        ("albert.embeddings.LayerNorm.beta", "albert.embeddings.LayerNorm.bias"),
+    ],
+)
+def test_two_names_of_one_weight(extra: str, original: str, folder: Path) -> None:
+    """Catches: the later of two names winning."""
+    state = weights(folder)
+    rewrite(folder, {**state, extra: state[original].clone()})
+    with pytest.raises(CheckpointError, match=f"contains {original} twice"):
+        AlbertModel.from_pretrained(folder)
 
 
-def test_tied_copies_must_be_equal(folder):
-    """Kills: one of two different matrices dropped in silence."""
+# ---- tied weights ----
+
+
+def test_tied_copies_must_be_equal(folder: Path) -> None:
+    """Catches: one of two different matrices dropped in silence."""
     state = weights(folder)
     state |= {
         DECODER: state[WORDS].clone(),
@@ -66,44 +101,67 @@ def test_tied_copies_must_be_equal(folder):
     assert model.predictions.decoder.bias is model.predictions.bias
     state[DECODER] += 1
     rewrite(folder, state)
-    with pytest.raises(
-        CheckpointError, match=f"{DECODER} and {WORDS} differ.* set tie_word_embeddings=False"
-    ):
+    message = f"{DECODER} and {WORDS} differ, .* set tie_word_embeddings=False"
+    with pytest.raises(CheckpointError, match=message):
         AlbertForMaskedLM.from_pretrained(folder)
     untied = AlbertForMaskedLM.from_pretrained(folder, tie_word_embeddings=False)
     assert torch.equal(untied.predictions.decoder.weight, state[DECODER])
     assert torch.equal(untied.albert.embeddings.word_embeddings.weight, state[WORDS])
 
 
-def test_the_copy_stands_in_for_the_original(folder):
-    """Kills: a checkpoint that kept the matrix under the decoder's name refused."""
+def test_the_copy_stands_in_for_the_original(folder: Path) -> None:
+    """Catches: a checkpoint that kept the matrix under the decoder's name refused."""
     state = weights(folder)
     words = state.pop(WORDS)
     rewrite(folder, {**state, DECODER: words})
-    assert torch.equal(
-        AlbertForMaskedLM.from_pretrained(folder).albert.embeddings.word_embeddings.weight, words
+    model = AlbertForMaskedLM.from_pretrained(folder)
+    assert torch.equal(model.albert.embeddings.word_embeddings.weight, words)
+
+
+# ---- heads ----
+
+
+def test_heads_of_other_classes_are_ignored(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Catches: a pretraining checkpoint refused, or warned about, where the encoder is wanted."""
+    names = (
+        "qa_outputs.bias",
+        "impossible.bias",
+        "classifier.weight",
+        "cls.x",
+        "seq_relationship.bias",
     )
-
-
-def test_heads_of_other_classes_are_dropped(folder, caplog):
-    """Kills: a pretraining checkpoint refused, or warned about, where the backbone is wanted."""
-    extra = {
-        name: torch.ones(2)
-        for name in ("qa_outputs.bias", "classifier.weight", "cls.x", "seq_relationship.bias")
-    }
+    extra = {name: torch.ones(2) for name in names}
     rewrite(folder, {**weights(folder), **extra})
     with caplog.at_level(logging.INFO):
         _, info = AlbertModel.from_pretrained(folder, output_loading_info=True)
-    assert (
-        extra.keys() | {"predictions.bias", "sop_classifier.classifier.weight"}
-        < info["unexpected_keys"]
-    )
+    heads = extra.keys() | {"predictions.bias", "sop_classifier.classifier.weight"}
+    assert heads < info["unexpected_keys"]
     assert [record.levelname for record in caplog.records] == ["INFO"]
-    assert "left out" in caplog.text
+    assert "ignored" in caplog.text
 
 
-def test_a_missing_head_is_drawn_and_warned_of_once(folder, caplog):
-    """Kills: random weights without a word; two warnings; other parameters drawn anew."""
+def test_a_checkpoint_of_answerable_questions_loads_into_each_class_that_it_fills(
+    tmp_path: Path,
+) -> None:
+    """Catches: the head for "no answer" refused as unexpected, or lost by its own class."""
+    saved = AlbertForAnswerableQuestions(AlbertConfig(**CONFIG))
+    saved.save_pretrained(tmp_path)
+    for model_class in (AlbertForAnswerableQuestions, AlbertForQuestionAnswering, AlbertModel):
+        model, info = model_class.from_pretrained(tmp_path, output_loading_info=True)
+        pooler = {"pooler.weight", "pooler.bias"} if model_class is AlbertModel else set()
+        assert info["missing_keys"] == pooler
+        loaded = model.base_model.encoder.embedding_hidden_mapping_in.weight
+        assert torch.equal(loaded, saved.albert.encoder.embedding_hidden_mapping_in.weight)
+        for name in ("impossible", "qa_outputs"):
+            module = getattr(model, name, None)
+            if module is not None:
+                assert torch.equal(module.weight, saved.get_submodule(name).weight)
+
+
+def test_a_missing_head_is_initialised_with_one_warning(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Catches: random weights without a word; two warnings; other parameters initialised again."""
     state = {
         key: tensor
         for key, tensor in weights(folder).items()
@@ -112,81 +170,88 @@ def test_a_missing_head_is_drawn_and_warned_of_once(folder, caplog):
     rewrite(folder, state)
     model, info = AlbertForPreTraining.from_pretrained(folder, output_loading_info=True)
     assert [record.levelname for record in caplog.records] == ["WARNING"]
-    assert (
-        "AlbertForPreTraining: newly initialised, train before use: albert.pooler.weight"
-        in caplog.text
-    )
+    assert "AlbertForPreTraining: newly initialised because" in caplog.text
+    assert "albert.pooler.weight" in caplog.text
     assert len(info["missing_keys"]) == 4
+    assert model.albert.pooler is not None
     assert model.albert.pooler.weight.std() > 0.01
     assert not model.albert.pooler.bias.any()
     loaded = model.state_dict()
     assert all(torch.equal(loaded[key], tensor) for key, tensor in state.items())
 
 
-def test_one_error_lists_everything(folder):
-    """Kills: errors one at a time, or without shapes; a half-missing head or an encoder weight that is drawn."""
+def test_a_strange_key_in_a_head_of_ones_own(folder: Path) -> None:
+    """Catches: a misspelt weight of the pooler taken for another class's head and dropped."""
+    rewrite(folder, {**weights(folder), "albert.pooler.wieght": torch.ones(1)})
+    with pytest.raises(CheckpointError, match=r"unexpected +albert.pooler.wieght"):
+        AlbertModel.from_pretrained(folder)
+
+
+def test_a_head_that_no_table_knows(caplog: pytest.LogCaptureFixture) -> None:
+    """Catches: a missing head of an unregistered class refused like a part of the encoder."""
+    tensors = {"albert.encoder.x": torch.ones(1), "regressor.weight": torch.ones(2)}
+    expected = ExpectedWeights("Own", tensors)
+    match = match_checkpoint({"encoder.x": torch.ones(1)}, "file", expected)
+    assert match.missing == ["regressor.weight"]
+    assert "regressor.weight" in caplog.text
+
+
+# ---- errors ----
+
+
+def test_one_error_lists_everything(folder: Path) -> None:
+    """Catches: errors one at a time, or without shapes; a half-missing head that is initialised."""
     state = weights(folder)
-    del state["albert.encoder.embedding_hidden_mapping_in.weight"], state["albert.pooler.weight"]
+    del state[PROJECTION], state["albert.pooler.weight"]
     state |= {"junk": torch.ones(1), "albert.pooler.bias": torch.ones(3)}
     state["albert.embeddings.LayerNorm.bias"] = torch.ones(10, dtype=torch.int64)
     state["albert.embeddings.LayerNorm.weight"] = torch.ones(10, dtype=torch.complex64)
     rewrite(folder, state)
     with pytest.raises(CheckpointError, match="does not fit") as caught:
         AlbertModel.from_pretrained(folder)
-    floats = "weights are float32, bfloat16, float16, float64"
+    allowed = "weights are float32, bfloat16, float16, float64"
     assert str(caught.value).splitlines() == [
         f"checkpoint does not fit AlbertModel ({folder / 'model.safetensors'}):",
-        f"  no weight  albert.embeddings.LayerNorm.weight: complex64; {floats}",
-        f"  no weight  albert.embeddings.LayerNorm.bias: int64; {floats}",
-        "  missing    encoder.embedding_hidden_mapping_in.weight",
-        "  missing    pooler.weight",
-        "  unexpected junk",
-        "  mis-shaped pooler.bias: file (3,), model (24,)",
+        "  missing      encoder.embedding_hidden_mapping_in.weight",
+        "  missing      pooler.weight",
+        "  unexpected   junk",
+        "  wrong shape  pooler.bias: (3,) in the file, (24,) in the model",
+        f"  wrong dtype  albert.embeddings.LayerNorm.weight: complex64; {allowed}",
+        f"  wrong dtype  albert.embeddings.LayerNorm.bias: int64; {allowed}",
     ]
 
 
 @pytest.mark.parametrize("part", ["embeddings", "encoder"])
-def test_a_whole_part_of_the_backbone_is_missing(part, folder):
-    """Kills: an encoder drawn at random because, like a head, it is missing as a whole."""
-    rewrite(
-        folder,
-        {key: tensor for key, tensor in weights(folder).items() if f"albert.{part}" not in key},
-    )
-    with pytest.raises(CheckpointError, match=f"missing    {part}"):
+def test_a_whole_part_of_the_backbone_is_missing(part: str, folder: Path) -> None:
+    """Catches: an encoder initialised at random because, like a head, it is missing as a whole."""
+    state = {key: x for key, x in weights(folder).items() if f"albert.{part}" not in key}
+    rewrite(folder, state)
+    with pytest.raises(CheckpointError, match=f"missing +{part}"):
         AlbertModel.from_pretrained(folder)
 
 
-def test_a_strange_key_in_a_head_of_ones_own(folder):
-    """Kills: a misspelt weight of the pooler taken for another class's head and dropped."""
-    rewrite(folder, {**weights(folder), "albert.pooler.wieght": torch.ones(1)})
-    with pytest.raises(CheckpointError, match=r"unexpected albert.pooler.wieght"):
-        AlbertModel.from_pretrained(folder)
-
-
-def test_unexpected_keys_when_not_strict(folder, caplog):
-    """Kills: strict=False that is silent, or that forgives a missing encoder."""
+def test_unexpected_keys_when_not_strict(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Catches: strict=False that is silent, or that forgives a missing encoder."""
     state = {**weights(folder), "junk": torch.ones(1)}
     rewrite(folder, state)
-    with pytest.raises(CheckpointError, match="unexpected junk"):
+    with pytest.raises(CheckpointError, match=r"unexpected +junk"):
         AlbertForPreTraining.from_pretrained(folder)
     AlbertForPreTraining.from_pretrained(folder, strict=False)
-    assert [record.getMessage().partition(": ")[2] for record in caplog.records] == [
-        "left out unexpected junk"
-    ]
-    del state["albert.encoder.embedding_hidden_mapping_in.weight"]
+    messages = [record.getMessage().partition(": ")[2] for record in caplog.records]
+    assert messages == ["ignored unexpected junk"]
+    del state[PROJECTION]
     rewrite(folder, state)
-    with pytest.raises(
-        CheckpointError, match=r"missing    albert.encoder.embedding_hidden_mapping_in.weight"
-    ):
+    with pytest.raises(CheckpointError, match=f"missing +{PROJECTION}"):
         AlbertForPreTraining.from_pretrained(folder, strict=False)
 
 
-def test_another_shape(folder, caplog):
-    """Kills: mismatched weights loaded as they are; the vocabulary blamed without saying what to change."""
-    with pytest.raises(
-        CheckpointError,
-        match=r"file \(61, 10\), model \(70, 10\)\n(.*\n)*.*vocab_size=70, the weights 61",
-    ):
+def test_another_shape(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Catches: misshapen weights loaded as they are; a vocabulary size blamed without advice."""
+    message = (
+        r"\(61, 10\) in the file, \(70, 10\) in the model\n(.*\n)*"
+        r".*vocab_size=70, but the word embeddings have shape \(61, 10\)"
+    )
+    with pytest.raises(CheckpointError, match=message):
         AlbertForMaskedLM.from_pretrained(folder, vocab_size=70)
     model, info = AlbertForMaskedLM.from_pretrained(
         folder, vocab_size=70, ignore_mismatched_sizes=True, output_loading_info=True
@@ -195,27 +260,7 @@ def test_another_shape(folder, caplog):
         (WORDS, (61, 10), (70, 10)),
         ("predictions.bias", (61,), (70,)),
     }
-    assert model.predictions.decoder.weight.shape == (70, 10)
-    assert model.predictions.decoder.weight.std() > 0.01
+    decoder: Tensor = model.predictions.decoder.weight
+    assert decoder.shape == (70, 10)
+    assert decoder.std() > 0.01
     assert "newly initialised" in caplog.text
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [("module.albert.pooler.bias", "albert.pooler.bias"), ("pooler.bias", "albert.pooler.bias"),
-     ("albert.embeddings.LayerNorm.beta", "albert.embeddings.LayerNorm.bias")],
-)  # fmt: skip
-def test_two_names_of_one_weight(one, other, folder):
-    """Kills: the later of two names winning."""
-    state = weights(folder)
-    rewrite(folder, {**state, one: state[other].clone()})
-    with pytest.raises(CheckpointError, match=f"holds {other} twice"):
-        AlbertModel.from_pretrained(folder)
-
-
-def test_a_class_of_ones_own(caplog):
-    """Kills: a head that is not in our list refused as if it were part of the encoder."""
-    expected = {"albert.encoder.x": torch.ones(1), "regressor.weight": torch.ones(2)}
-    result = fit({"encoder.x": torch.ones(1)}, expected, model="Own", where="file", tied={})
-    assert result.missing == ["regressor.weight"]
-    assert "regressor.weight" in caplog.text

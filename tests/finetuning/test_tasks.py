@@ -280,7 +280,7 @@ def test_a_checkpoint_of_another_task(tmp_path: Path) -> None:
         "batch_size": 2,
         "steps": 2,
     }
-    with pytest.raises(ValueError, match="mis-shaped classifier"):
+    with pytest.raises(ValueError, match="wrong shape  classifier"):
         finetune(recipe(tmp_path, **how), tmp_path / "a")
     finetune(recipe(tmp_path, **how, new_head=True), tmp_path / "b")
     model = albert_torch.AlbertForSequenceClassification.from_pretrained(tmp_path / "b")
