@@ -33,8 +33,9 @@ from torch.nn.utils import clip_grad_norm_
 from bench_training import BASE, speed  # isort: skip
 
 from albert_torch import AlbertConfig, AlbertForPreTraining, AlbertTokenizer
+from albert_torch.losses import IGNORE_INDEX
 from albert_torch.pretraining.config import PretrainingConfig
-from albert_torch.pretraining.objective import IGNORED, Objective
+from albert_torch.pretraining.objective import Objective
 from albert_torch.training.data import Batch, Inputs, collate
 from albert_torch.training.lamb import lamb
 
@@ -65,7 +66,7 @@ def drawn(length: int, count: int) -> list[Inputs]:
             {
                 "input_ids": [MASK if i in chosen else x for i, x in enumerate(ids)],
                 "token_type_ids": [0] * (half + 1) + [1] * (size - half - 1),
-                "labels": [x if i in chosen else IGNORED for i, x in enumerate(ids)],
+                "labels": [x if i in chosen else IGNORE_INDEX for i, x in enumerate(ids)],
                 "sentence_order_label": draw.getrandbits(1),
             }
         )

@@ -54,7 +54,7 @@ def ours(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float]:
         def _update(self, numbers: list[int]) -> None:
             nonlocal tokens
             super()._update(numbers)
-            tokens += sum(len(self.train_split.rows[i]["input_ids"]) for i in numbers)
+            tokens += sum(len(self.train_split.examples[i]["input_ids"]) for i in numbers)
             marks.append((time.perf_counter(), tokens))
 
         def save(self) -> None:

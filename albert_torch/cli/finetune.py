@@ -62,19 +62,23 @@ TOPICS = {
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `albert-torch finetune`."""
     from albert_torch.finetuning.config import FinetuningConfig
+    from albert_torch.finetuning.tasks.registry import task_option_fields
 
     add_run_arguments(parser, "sst2")
-    add_recipe_arguments(parser, dataclasses.fields(FinetuningConfig), TOPICS)
+    fields = (*dataclasses.fields(FinetuningConfig), *task_option_fields())
+    add_recipe_arguments(parser, fields, TOPICS)
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, and print the best score of each run."""
     from albert_torch.finetuning.config import FinetuningConfig
     from albert_torch.finetuning.finetune import finetune, summary_text
+    from albert_torch.finetuning.tasks.registry import task_option_fields
     from albert_torch.training.distributed import first_process
 
     allow_modules_of_current_directory()  # a task may be given as module:Class
     names = [field.name for field in dataclasses.fields(FinetuningConfig)]
+    names += [field.name for field in task_option_fields()]
     config = load_recipe(args, FinetuningConfig, "finetune", names)
     results = finetune(config, args.out, resume=args.resume)
     if first_process():

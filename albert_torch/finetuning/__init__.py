@@ -10,13 +10,20 @@ from albert_torch.finetuning.lora import (
     save_adapter,
 )
 from albert_torch.finetuning.lora_layers import add_lora, expand_groups, merge_lora
+from albert_torch.finetuning.tasks.base import Split, Task
+from albert_torch.finetuning.tasks.registry import TASKS, register_task
 from albert_torch.finetuning.trainer import Result
 from albert_torch.training.loop import Diverged
+from albert_torch.training.options import Options, option
 
 __all__ = [
+    "TASKS",
     "Diverged",
     "FinetuningConfig",
+    "Options",
     "Result",
+    "Split",
+    "Task",
     "add_lora",
     "expand_groups",
     "finetune",
@@ -25,5 +32,7 @@ __all__ = [
     "load_merged",
     "merge_adapter",
     "merge_lora",
+    "option",
+    "register_task",
     "save_adapter",
 ]

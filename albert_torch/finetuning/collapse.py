@@ -17,10 +17,10 @@ def only_guesses(task: Task, dev: Split, kept: list[Any], losses: list[float]) -
     Guessing costs the entropy of the labels (ln C, when the C classes are equally frequent); within 5 % is "no better".
     The same answer: one predicted class, or, where the classes are choices without a name, equal probabilities.
     """
-    if task.classes < 2 or not losses or "labels" not in dev.rows[0]:
+    if task.num_classes < 2 or not losses or "labels" not in dev.examples[0]:
         return False
-    counts = Counter(row["labels"] for row in dev.rows).values()
-    entropy = -sum(n / len(dev.rows) * math.log(n / len(dev.rows)) for n in counts)
+    counts = Counter(row["labels"] for row in dev.examples).values()
+    entropy = -sum(n / len(dev.examples) * math.log(n / len(dev.examples)) for n in counts)
     probabilities = torch.stack(kept).softmax(-1)  # (rows, C)
     if len(counts) < 2 or sum(losses) / len(losses) < 0.95 * entropy:
         return False

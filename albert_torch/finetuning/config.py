@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from albert_torch.finetuning.tasks.registry import find_task
 from albert_torch.training.config import TrainingConfig
-from albert_torch.training.options import option
+from albert_torch.training.options import option, unknown_option
 
 BATCHING = ("length", "random", "file")
 
 
 @dataclass
 class FinetuningConfig(TrainingConfig):
-    """One fine-tuning run, apart from the options of its task.
+    """One fine-tuning run.
 
-    The defaults are the paper's (Table 14, appendix A.4) where it has one value for all tasks.
+    The defaults are the paper's (Table 14, appendix A.4) where it has one value for all tasks. The
+    options of the task, such as `doc_stride` of "squad1", are in `task_options`. In recipes, in
+    `from_dict` and on the command line they stand side by side with the other keys.
+
+    Raises:
+        ValueError: A key is neither a key of all tasks nor an option of this one, or a value has the
+            wrong type or is impossible.
     """
 
-    task: str = option("", "name of the task, or package.module:ClassName")
+    task: str = option("", "name of the task, or package.module:ClassName of a task of your own")
     new_head: bool = option(
         False, "initialise the head anew if the checkpoint's has another number of labels"
     )
@@ -31,19 +40,8 @@ class FinetuningConfig(TrainingConfig):
         "evaluation",
     )
     test: str = option("", "file to predict at the end, into predictions.jsonl")
-    text: str = option("", "column of the text")
-    text_pair: str = option("", "column of the second text")
-    label: str = option("", "column of the label")
-    labels: list[str] = option(
-        [], "label names in the order of their numbers; empty: those of the training file"
-    )
-    max_qa_length: int = option(128, "tokens of question and option at most (race)", minimum=0)
-    doc_stride: int = option(128, "tokens that neighbouring windows share (squad)", minimum=0)
-    answerability_head: bool = option(
-        False, "a head of its own for 'no answer' (squad2), as in the paper"
-    )
-    masked_lm_prob: float = option(
-        0.15, "share of the tokens to predict (mlm)", minimum=0, maximum=1
+    task_options: dict[str, Any] = option(
+        {}, "options of the task by name; each can also be given by itself, like the other keys"
     )
     classifier_dropout: float | None = option(
         0.1, "dropout before the classifier; none: as in the checkpoint", minimum=0, maximum=1
@@ -85,6 +83,9 @@ class FinetuningConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.task:  # all options, so that the config says everything about the run
+            options = find_task(self.task).options_class.from_dict(self.task_options)
+            self.task_options = dataclasses.asdict(options)
         if self.lora_per_depth and not self.lora_rank:
             raise ValueError("lora_per_depth needs a lora_rank above 0")
         if self.lora_rank and self.parallel == "fsdp":
@@ -92,3 +93,35 @@ class FinetuningConfig(TrainingConfig):
                 "parallel='fsdp' shards what is trained, and LoRA adapters are small: use "
                 "parallel='ddp'"
             )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FinetuningConfig:
+        """Create the config from the values of a recipe or of the command line.
+
+        Args:
+            values: Values of the config's own keys and of the options of the task that the key
+                `task` names, see `Options.from_dict`.
+
+        Raises:
+            ValueError: A name is unknown (the error suggests a similar one), the task is unknown, or
+                a value does not fit its key.
+        """
+        own_keys = cls.field_types()
+        task_options = {name: value for name, value in values.items() if name not in own_keys}
+        if not task_options:
+            return super().from_dict(values)
+        task = values.get("task", "")
+        task_keys = find_task(task).options_class.field_types() if task else {}
+        for name in task_options:
+            if name not in task_keys:
+                hint = "" if task else "; the options of a task need the key task"
+                raise ValueError(unknown_option(name, [*own_keys, *task_keys]) + hint)
+        own_values = {name: value for name, value in values.items() if name in own_keys}
+        own_values["task_options"] = {**values.get("task_options", {}), **task_options}
+        return super().from_dict(own_values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the value of every key, with the task's options side by side with the others."""
+        values = super().to_dict()
+        task_options = values.pop("task_options")
+        return {**values, **task_options}

@@ -12,7 +12,7 @@ from typing import Any
 from albert_torch.files import atomic_write_json, atomic_write_text
 from albert_torch.finetuning.config import FinetuningConfig
 from albert_torch.finetuning.tasks.base import Split, Task
-from albert_torch.finetuning.tasks.registry import make_task
+from albert_torch.finetuning.tasks.registry import make_task, with_task
 from albert_torch.finetuning.trainer import Datasets, FinetuningState, Result, Trainer
 from albert_torch.training import checkpointing as states
 from albert_torch.training.distributed import first_process, leave_at_exit
@@ -21,15 +21,22 @@ from albert_torch.training.model import load_tokenizer
 logger = logging.getLogger(__name__)
 
 
-def finetune(recipe: FinetuningConfig, directory: str | Path, resume: bool = False) -> list[Result]:
+def finetune(
+    recipe: FinetuningConfig,
+    directory: str | Path,
+    *,
+    resume: bool = False,
+    task: type[Task] | None = None,
+) -> list[Result]:
     """Train as the recipe says, into `directory`: the best model, its tokenizer, the records; a result for each seed.
 
     With several seeds each has a directory `seed-N` in it. `resume` continues a run that was killed, bit for bit.
     Raises `ValueError` or `FileNotFoundError` for a bad recipe or bad data, `Diverged` for a loss that is no number.
     """
+    recipe = with_task(recipe, task)
     folder = Path(directory)
     states.refuse_second_run(folder, resume)
-    material = load(recipe)
+    material = load(recipe, task)
     if recipe.seeds == 1:
         return [_one(recipe, folder, material, resume)]
     folder.mkdir(parents=True, exist_ok=True)
@@ -44,9 +51,9 @@ def finetune(recipe: FinetuningConfig, directory: str | Path, resume: bool = Fal
     return results
 
 
-def load(recipe: FinetuningConfig) -> Datasets:
+def load(recipe: FinetuningConfig, task_class: type[Task] | None = None) -> Datasets:
     """The task with its splits.  Raises `ValueError` for data that do not fit it."""
-    task = make_task(recipe, load_tokenizer(recipe))
+    task = make_task(recipe, load_tokenizer(recipe), task_class)
     train = _split(task, "train")
     if train is None:
         raise FileNotFoundError(
@@ -59,9 +66,9 @@ def load(recipe: FinetuningConfig) -> Datasets:
 
 
 def _split(task: Task, name: str) -> Split | None:
-    split = task.load(name)
+    split = task.load_split(name)
     if split is not None:
-        logger.info("%s: %d rows", name, len(split.rows))
+        logger.info("%s: %d rows", name, len(split.examples))
     return split
 
 

@@ -19,11 +19,11 @@ from albert_torch.training.model import build
 
 def build_for(task: Task, lora: bool = True) -> AlbertPreTrainedModel:
     """The task's model, with low-rank deltas where its recipe asks for them."""
-    recipe, changes = task.recipe, task.model_options()
+    recipe, changes = task.config, task.config_overrides()
     if recipe.classifier_dropout is not None:
         changes = {**changes, "classifier_dropout_prob": recipe.classifier_dropout}
     model = build(
-        recipe, task.head, task.tokenizer, ignore_mismatched_sizes=recipe.new_head, **changes
+        recipe, task.head_class, task.tokenizer, ignore_mismatched_sizes=recipe.new_head, **changes
     )
     if lora and recipe.lora_rank:
         add_lora(model, recipe.lora_rank, recipe.lora_alpha, per_depth=recipe.lora_per_depth)
@@ -36,7 +36,7 @@ def load_model(recipe: FinetuningConfig, task: Task, folder: Path) -> AlbertPreT
         model = build_for(task, lora=False)
         load_adapter(model, folder)
     else:
-        model = task.head.from_pretrained(folder)
+        model = task.head_class.from_pretrained(folder)
     model.base_model.unpad = recipe.unpad
     return model
 
@@ -45,7 +45,7 @@ def save_model(
     model: AlbertPreTrainedModel, weights: Mapping[str, Tensor], task: Task, folder: Path
 ) -> None:
     """Write the model, or only its adapter, and the tokenizer."""
-    if task.recipe.lora_rank:
+    if task.config.lora_rank:
         save_adapter(model, folder, weights)
     else:
         model.save_pretrained(folder, state_dict=weights)

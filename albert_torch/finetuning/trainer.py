@@ -77,7 +77,7 @@ class Trainer(Loop[FinetuningConfig, FinetuningState]):
         super().__init__(recipe, folder)
         self.task, self.train_split, self.dev = material.task, material.train, material.dev
         self.metric = recipe.metric or self.task.metric
-        count = len(self.train_split.rows)
+        count = len(self.train_split.examples)
         if count < self.parts:
             raise ValueError(
                 f"{count} training rows: too few for {self.world} processes with gradient_accumulation_steps={recipe.gradient_accumulation_steps}; "
@@ -95,7 +95,7 @@ class Trainer(Loop[FinetuningConfig, FinetuningState]):
         recipe, state = self.recipe, self.state
         ended = self._verdict()  # a run that stopped early stays stopped
         with self.record():
-            lengths = [length(row) for row in self.train_split.rows]
+            lengths = [length(row) for row in self.train_split.examples]
             feed = batches(lengths, recipe.batch_size, recipe.batching, recipe.seed)
             for numbers in itertools.islice(
                 feed, state.step, recipe.steps if ended == "done" else state.step
@@ -116,11 +116,11 @@ class Trainer(Loop[FinetuningConfig, FinetuningState]):
         return Result(ended, state.step, self.metric, *best, state.attempt, state.collapsed)
 
     def _update(self, numbers: list[int]) -> None:
-        rows = self.task.draw(
-            [self.train_split.rows[i] for i in numbers],
+        rows = self.task.randomize(
+            [self.train_split.examples[i] for i in numbers],
             self.recipe.seed * 1_000_003 + self.state.step,
         )
-        self.targets = sum(map(self.task.targets, rows))
+        self.targets = sum(map(self.task.loss_weight, rows))
         parts = [rows[i :: self.parts] for i in range(self.rank, self.parts, self.world)]
         self.update(parts, sum(map(tokens, rows)), f"the training rows {numbers}")
 
@@ -129,7 +129,7 @@ class Trainer(Loop[FinetuningConfig, FinetuningState]):
         batch = self.batch(part, self.task.tokenizer.pad_token_id)
         with self.autocast():
             loss: Tensor = self.model(**batch).loss
-        return (loss * (sum(map(self.task.targets, part)) / self.targets)).reshape(1)
+        return (loss * (sum(map(self.task.loss_weight, part)) / self.targets)).reshape(1)
 
     def lr_multiplier(self, step: int) -> float:
         """Up over the warmup, then down to 0."""
@@ -204,20 +204,20 @@ class Trainer(Loop[FinetuningConfig, FinetuningState]):
         found: list[
             tuple[int, Any, float, int]
         ] = []  # row, what is kept, its part of the loss, its targets
-        for numbers, _ in self.share(split.rows):  # a row that comes twice is the same both times
-            rows = [split.rows[i] for i in numbers]
+        for numbers, _ in self.share(split.examples):  # a row that comes twice is the same both times
+            rows = [split.examples[i] for i in numbers]
             batch = self.batch(rows, self.task.tokenizer.pad_token_id)
             with self.autocast():
                 output = self.model(**batch)
             loss = math.nan if output.loss is None else float(output.loss)
-            for i, row, item in zip(numbers, rows, self.task.keep(output, batch), strict=True):
-                found.append((i, item, loss, self.task.targets(row)))
+            for i, row, item in zip(numbers, rows, self.task.collect_outputs(output, batch), strict=True):
+                found.append((i, item, loss, self.task.loss_weight(row)))
         if self.world > 1:
             from accelerate.utils import gather_object
 
             found = gather_object(found)
         by_row = {i: (item, loss, n) for i, item, loss, n in found}
-        ordered = [by_row[i] for i in range(len(split.rows))]
+        ordered = [by_row[i] for i in range(len(split.examples))]
         loss = sum(loss * n for _, loss, n in ordered if n) / sum(n for _, _, n in ordered)
         return loss, [item for item, _, _ in ordered]
 

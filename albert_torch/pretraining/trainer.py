@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from albert_torch.finetuning.tasks.masked_lm import predicted
 from albert_torch.heads import AlbertForPreTraining
+from albert_torch.losses import IGNORE_INDEX
 from albert_torch.pretraining.config import PretrainingConfig
 from albert_torch.pretraining.dataloader import pretraining_batches
 from albert_torch.pretraining.examples import Examples, Position
@@ -110,7 +110,7 @@ class Pretrainer(Loop[PretrainingConfig, PretrainingState]):
         return Result(started.step, started.scores)
 
     def _update(self, rows: list[Inputs]) -> None:
-        counts = [sum(map(predicted, rows)), len(rows), sum(map(tokens, rows))]
+        counts = [sum(map(_count_masked_tokens, rows)), len(rows), sum(map(tokens, rows))]
         if self.world > 1:
             counts = self.accelerator.reduce(
                 torch.tensor(counts, device=self.accelerator.device), "sum"
@@ -156,7 +156,7 @@ class Pretrainer(Loop[PretrainingConfig, PretrainingState]):
         started = time.perf_counter()
         self.model.eval()
         masked, total = (
-            sum(map(predicted, self.dev)),
+            sum(map(_count_masked_tokens, self.dev)),
             torch.zeros(len(self.names), device=self.accelerator.device),
         )
         for numbers, counts in self.share(self.dev):
@@ -197,3 +197,8 @@ def held_out(examples: Examples, count: int) -> list[Inputs]:
     plans = (plan for plan, _ in examples.plans())
     first = itertools.takewhile(lambda plan: plan.epoch == 0, plans)
     return [examples.build(plan) for plan in itertools.islice(first, count)]
+
+
+def _count_masked_tokens(row: Inputs) -> int:
+    """The number of tokens of a row that are to be predicted."""
+    return sum(label != IGNORE_INDEX for label in row["labels"])

@@ -12,7 +12,7 @@ from albert_torch.finetuning.tasks.base import Split
 
 def guesses(labels: list[int], logits: torch.Tensor, loss: float, classes: int = 2) -> bool:
     rows = Split([{"labels": label} for label in labels])
-    return only_guesses(SimpleNamespace(classes=classes), rows, list(logits), [loss] * 3)  # type: ignore[arg-type]
+    return only_guesses(SimpleNamespace(num_classes=classes), rows, list(logits), [loss] * 3)  # type: ignore[arg-type]
 
 
 ONE_CLASS = torch.randn(8, 2).sort(dim=-1).values  # class 1 always, with different probabilities

@@ -66,7 +66,7 @@ def test_every_recipe_can_be_read(path: Path) -> None:
         ({"steps": True}, "steps=True must be a whole number"),
         ({"learning_rate": "fast"}, "learning_rate='fast' must be a number"),
         ({"unpad": 1}, "unpad=1 must be true or false"),
-        ({"labels": [1]}, r"labels=\[1\] must be a list of texts"),
+        ({"task": "classification", "labels": [1]}, r"labels=\[1\] must be a list of texts"),
         ({"dropout": 1.5}, "dropout=1.5 must be from 0 to 1"),
         ({"batch_size": 0}, "batch_size=0 must be at least 1"),
         ({"dtype": "half"}, "dtype='half' is not known; use one of float32, bfloat16, float64"),
@@ -107,7 +107,7 @@ def test_every_key_is_an_option(tmp_path: Path) -> None:
     """Kills: a key that the command line cannot change, text that is not read as the key's type."""
     (tmp_path / "recipe.toml").write_text(recipe(tmp_path).to_toml())
     parser = argparse.ArgumentParser()
-    command.add_options(parser)
+    command.add_arguments(parser)
     options = [
         "--learning-rate",
         "3e-5",
@@ -123,14 +123,14 @@ def test_every_key_is_an_option(tmp_path: Path) -> None:
     args = parser.parse_args([str(tmp_path / "recipe.toml"), "--out", "x", *options])
     found = FinetuningConfig.load(
         args.recipe,
-        **{k: v for k, v in vars(args).items() if k not in ("recipe", "out", "resume", "scale")},
+        **{k: v for k, v in vars(args).items() if k not in ("recipe", "out", "resume", "scale", "trains")},
     )
     want = replace(
         recipe(tmp_path),
         learning_rate=3e-5,
         steps=7,
         unpad=False,
-        labels=["no", "yes"],
+        task_options={**recipe(tmp_path).task_options, "labels": ["no", "yes"]},
         dropout=None,
     )
     assert found == replace(

@@ -110,11 +110,11 @@ def test_the_nine_glue_tasks_read_their_files(tmp_path: Path, name: str) -> None
         rows = [header, row]
     tsv(tmp_path / "train.tsv", *rows)
     made = task(tmp_path, name)
-    split = made.load("train")
-    assert pieces(made, split.rows[0]) == "[CLS] good w1 [SEP]" + (
+    split = made.load_split("train")
+    assert pieces(made, split.examples[0]) == "[CLS] good w1 [SEP]" + (
         f" {second} [SEP]" if second else ""
     )
-    assert split.rows[0]["labels"] == label
+    assert split.examples[0]["labels"] == label
     assert made.score(split, [torch.zeros(1 if name == "stsb" else len(made.labels))]).keys() >= {
         made.metric
     }
@@ -125,9 +125,9 @@ def test_mnli_and_test_files_are_found(tmp_path: Path) -> None:
     tsv(tmp_path / "dev_matched.tsv", "sentence1|sentence2|gold_label", "w1|w2|neutral")
     tsv(tmp_path / "test_matched.tsv", "index|sentence1|sentence2", "0|w1|w2")
     made = task(tmp_path, "mnli")
-    assert made.load("dev").rows[0]["labels"] == 1
-    assert "labels" not in made.load("test").rows[0]
-    assert made.load("train") is None
+    assert made.load_split("dev").examples[0]["labels"] == 1
+    assert "labels" not in made.load_split("test").examples[0]
+    assert made.load_split("train") is None
 
 
 @pytest.mark.parametrize("suffix", ["tsv", "csv", "jsonl", "json", "parquet"])
@@ -153,11 +153,11 @@ def test_every_kind_of_table_is_the_same_table(tmp_path: Path, suffix: str) -> N
     else:
         write_jsonl(path, rows)
     made = task(tmp_path, "classification", text="body", label="kind")
-    split = made.load("train")
+    split = made.load_split("train")
     assert made.labels == ["no", "yes"]
-    assert [row["labels"] for row in split.rows] == [label for _, label in sentences(6)]
+    assert [row["labels"] for row in split.examples] == [label for _, label in sentences(6)]
     want = made.encode([row["body"] for row in rows])
-    assert [row["input_ids"] for row in split.rows] == [row["input_ids"] for row in want]
+    assert [row["input_ids"] for row in split.examples] == [row["input_ids"] for row in want]
 
 
 @pytest.mark.parametrize(
@@ -166,9 +166,9 @@ def test_every_kind_of_table_is_the_same_table(tmp_path: Path, suffix: str) -> N
         (
             ["a|label", "w1|1"],
             {},
-            "has the columns a, label, needs text or sentence: name them with the keys text",
+            "has the columns a, label, but needs text or sentence; name them with the options text",
         ),
-        (["text|b", "w1|1"], {}, "has the columns text, b, needs label"),
+        (["text|b", "w1|1"], {}, "has the columns text, b, but needs label"),
         (["text|label"], {}, "has no rows: train needs at least one"),
         (["text|label", "w1"], {}, "line 2 has 1 cells, not 2"),
         (
@@ -179,7 +179,7 @@ def test_every_kind_of_table_is_the_same_table(tmp_path: Path, suffix: str) -> N
         (
             ["text|label", "w1|x"],
             {"task": "regression"},
-            "row 1 has the label 'x': regression needs numbers",
+            "row 1 has the label 'x', but regression needs numbers",
         ),
         (["text|label", "w1|x"], {"labels": ["x"]}, "classification needs two or more"),
     ],
@@ -193,7 +193,7 @@ def test_bad_tables_say_what_is_wrong(
         finetune(
             task(
                 tmp_path, changes.pop("task", "classification"), model_config=SHAPE, **changes
-            ).recipe,
+            ).config,
             tmp_path / "run",
         )
 
@@ -201,17 +201,17 @@ def test_bad_tables_say_what_is_wrong(
 def test_a_few_short_lines_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Kills: a broken line of a large file that stops the run, or that goes unsaid."""
     tsv(tmp_path / "train.tsv", "text|label", *["w1|0", "w2|1"] * 1000, "w3")
-    assert len(task(tmp_path, "classification").load("train").rows) == 2000
+    assert len(task(tmp_path, "classification").load_split("train").examples) == 2000
     assert "left out 1 lines with too few or too many cells; the first one:" in caplog.text
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:
     """Kills: a misspelt path taken for the name of a data set, or for no dev set."""
     made = task(tmp_path, "classification", train="none.tsv")
-    with pytest.raises(FileNotFoundError, match=r"train: no file none.tsv, nor .*none.tsv"):
-        made.load("train")
+    with pytest.raises(FileNotFoundError, match=r"train: there is no file none.tsv, nor .*none.tsv"):
+        made.load_split("train")
     with pytest.raises(FileNotFoundError, match="no training file"):
-        load(task(tmp_path, "sst2").recipe)
+        load(task(tmp_path, "sst2").config)
     with pytest.raises(ValueError, match="task='sst3' is not known; use one of cola, sst2"):
         task(tmp_path, "sst3")
 
@@ -234,18 +234,18 @@ def test_hub_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(datasets, "load_dataset", load_dataset)
     made = task(tmp_path, "mnli", data="nyu-mll/glue", data_config="mnli")
-    assert made.load("train").rows[0]["labels"] == made.load("dev").rows[0]["labels"] == 2
-    assert "labels" not in made.load("test").rows[0]
+    assert made.load_split("train").examples[0]["labels"] == made.load_split("dev").examples[0]["labels"] == 2
+    assert "labels" not in made.load_split("test").examples[0]
     assert asked == [("nyu-mll/glue", "mnli")] * 3
     monkeypatch.setattr(datasets, "load_dataset", lambda *names: {"train": rows})
-    assert made.load("dev") is None
+    assert made.load_split("dev") is None
     monkeypatch.setattr(
         datasets, "load_dataset", lambda *names: (_ for _ in ()).throw(ConnectionError("offline"))
     )
     with pytest.raises(
-        FileNotFoundError, match="is no directory, and no data set of the Hub: offline"
+        FileNotFoundError, match="is neither a directory nor a data set on the Hub: offline"
     ):
-        made.load("train")
+        made.load_split("train")
 
 
 def test_regression_and_several_labels_learn(tmp_path: Path) -> None:
@@ -303,7 +303,7 @@ def test_copa_reads_both_formats(tmp_path: Path) -> None:
     row = {"premise": "w1.", "choice1": "w2", "choice2": "w3 w4", "question": "effect", "label": 1}
     write_jsonl(tmp_path / "val.jsonl", [row])
     made = task(tmp_path, "copa")
-    xml, jsonl = made.load("train").rows[0], made.load("dev").rows[0]
+    xml, jsonl = made.load_split("train").examples[0], made.load_split("dev").examples[0]
     assert xml == jsonl
     assert xml["labels"] == 1
     texts = [" ".join(made.tokenizer.convert_ids_to_tokens(ids)) for ids in xml["input_ids"]]
@@ -313,7 +313,7 @@ def test_copa_reads_both_formats(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("copa-train.xml", "<copa", "copa-train.xml is not XML"),
+        ("copa-train.xml", "<copa", "copa-train.xml is not valid XML"),
         (
             "copa-train.xml",
             '<c><item id="7" asks-for="why"><p>x</p></item></c>',
@@ -323,7 +323,7 @@ def test_copa_reads_both_formats(tmp_path: Path) -> None:
         (
             "train.jsonl",
             '{"premise": "w1"}',
-            "has the columns premise, needs premise, choice1, choice2, question",
+            "has the columns premise, but needs premise, choice1, choice2, question",
         ),
         ("train.jsonl", "{", "train.jsonl, line 1 is not valid JSON"),
     ],
@@ -332,7 +332,7 @@ def test_bad_choices_say_what_is_wrong(tmp_path: Path, name: str, text: str, mes
     """Kills: a traceback of a parser for a broken file."""
     (tmp_path / name).write_text(text)
     with pytest.raises(ValueError, match=message):
-        task(tmp_path, "copa").load("train")
+        task(tmp_path, "copa").load_split("train")
 
 
 def test_swag_and_race(tmp_path: Path) -> None:
@@ -342,7 +342,7 @@ def test_swag_and_race(tmp_path: Path) -> None:
         "\n".join(map(",".join, [header, ["w1", "w2", "w3", "w4", "w5", "w6", "3"]]))
     )
     made = task(tmp_path, "swag")
-    (row,) = made.load("train").rows
+    (row,) = made.load_split("train").examples
     assert row["labels"] == 3
     assert made.tokenizer.convert_ids_to_tokens(row["input_ids"][3]) == [
         "[CLS]",
@@ -361,7 +361,7 @@ def test_swag_and_race(tmp_path: Path) -> None:
     (tmp_path / "race" / "train" / "high").mkdir(parents=True)
     (tmp_path / "race" / "train" / "high" / "1.txt").write_text(json.dumps(article))
     made = task(tmp_path / "race", "race", max_length=20, max_qa_length=5)
-    first, second = made.load("train").rows
+    first, second = made.load_split("train").examples
     assert (first["labels"], second["labels"]) == (1, 3)
     rows = [made.tokenizer.convert_ids_to_tokens(row["input_ids"][1]) for row in (first, second)]
     assert rows[0] == ["[CLS]", *(f"w{i}" for i in range(14)), "[SEP]", "what", "w2", ".", "[SEP]"]
@@ -400,13 +400,13 @@ def test_conll_labels_the_first_piece_of_a_word(tmp_path: Path) -> None:
         (tmp_path / "train.txt").read_text() + "\n\u200b O\nw1 I O\n\n\u200b O\n"
     )
     made = task(tmp_path, "conll", max_length=5)
-    rows = made.load("train").rows
+    rows = made.load_split("train").examples
     assert made.labels == ["O", "B-X", "I-X"]
     assert pieces(made, rows[0]) == "[CLS] w1 good . [SEP]"
     assert rows[0]["labels"] == [-100, 0, 1, -100, -100]
-    assert made.targets(rows[0]) == 2
+    assert made.loss_weight(rows[0]) == 2
     dev, kept = (
-        made.load("dev"),
+        made.load_split("dev"),
         [[0, 1], [0], [1], []],
     )  # the third word was cut off: "O", so the entity is too short
     scores = made.score(dev, kept)
@@ -425,10 +425,10 @@ def test_conll_labels_the_first_piece_of_a_word(tmp_path: Path) -> None:
     with pytest.raises(
         ValueError, match="the dev split has the tag 'B-Y'; the tags are O, B-X, I-X"
     ):
-        made.load("dev")
+        made.load_split("dev")
     (tmp_path / "dev.txt").write_text("w1\n")
     with pytest.raises(ValueError, match=r"dev.txt, line 1: 'w1' needs a word and a tag"):
-        made.load("dev")
+        made.load_split("dev")
 
 
 # ---- question answering ----
@@ -465,7 +465,7 @@ def squad_file(path: Path, count: int = 24, impossible: bool = False, shift: int
 def perfect(split: Any, made: Any, own: bool = False) -> list[Any]:
     """Outputs that say what the labels say; in windows without the answer, [CLS]."""
     kept = []
-    for row in split.rows:
+    for row in split.examples:
         start, end = torch.zeros(len(row["input_ids"])), torch.zeros(len(row["input_ids"]))
         start[row["start_positions"]] += 9
         end[row["end_positions"]] += 9
@@ -479,12 +479,12 @@ def test_squad_windows_hold_every_answer(tmp_path: Path, v2: bool) -> None:
     """Kills: offsets of the question, an answer lost between windows, a text rebuilt from pieces."""
     squad_file(tmp_path / ("train-v2.0.json" if v2 else "train-v1.1.json"), impossible=v2)
     made = task(tmp_path, "squad2" if v2 else "squad1", max_length=20, doc_stride=6)
-    split = made.load("train")
-    assert len(split.rows) > 24
-    assert max(len(row["input_ids"]) for row in split.rows) == 20
-    for row, window in zip(split.rows, split.source[1], strict=True):
+    split = made.load_split("train")
+    assert len(split.examples) > 24
+    assert max(len(row["input_ids"]) for row in split.examples) == 20
+    for row, window in zip(split.examples, split.references.windows, strict=True):
         if row["start_positions"]:  # the whole answer, or nothing
-            question = split.source[0][window.question]
+            question = split.references.questions[window.question]
             first, last = (window.offsets[row[f"{end}_positions"]] for end in ("start", "end"))
             assert question.context[first[0] : last[1]].strip() == question.answers[0][0]
     scores = made.score(split, perfect(split, made))
@@ -493,7 +493,7 @@ def test_squad_windows_hold_every_answer(tmp_path: Path, v2: bool) -> None:
         assert scores["HasAns_exact"] == scores["NoAns_exact"] == scores["best_f1"] == 100
     blank = [
         (torch.zeros(len(row["input_ids"])), torch.zeros(len(row["input_ids"])), 0.0)
-        for row in split.rows
+        for row in split.examples
     ]
     assert made.score(split, blank)["exact"] < 50
 
@@ -524,13 +524,13 @@ def test_answers_that_are_not_where_the_file_says(tmp_path: Path) -> None:
         ValueError,
         match="24 of 24 training questions have no answer where their file says, the first",
     ):
-        task(tmp_path, "squad1").load("train")
+        task(tmp_path, "squad1").load_split("train")
     squad_file(tmp_path / "train-v1.1.json", impossible=True)
-    with pytest.raises(ValueError, match="use task squad2"):
-        task(tmp_path, "squad1").load("train")
+    with pytest.raises(ValueError, match="use the task squad2"):
+        task(tmp_path, "squad1").load_split("train")
     (tmp_path / "train-v1.1.json").write_text('{"data": [{}]}')
     with pytest.raises(ValueError, match="is not a SQuAD file"):
-        task(tmp_path, "squad1").load("train")
+        task(tmp_path, "squad1").load_split("train")
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -547,8 +547,8 @@ def test_squad2_trains(tmp_path: Path, own: bool) -> None:
     names = set(torch.load(tmp_path / "run" / "last.pt", weights_only=True)["model"])
     assert ("impossible.weight" in names) == own
     made = task(tmp_path, "squad2", answerability_head=own, max_length=20, doc_stride=6)
-    made.head.from_pretrained(tmp_path / "run")
-    split = made.load("train")
+    made.head_class.from_pretrained(tmp_path / "run")
+    split = made.load_split("train")
     assert made.score(split, perfect(split, made, own))["exact"] == 100
 
 
@@ -560,8 +560,8 @@ def test_xquad_answers_are_exact_characters(assets: Path, tmp_path: Path) -> Non
         train=str(assets / "data" / "XQuAD-en" / "xquad.en.json"),
     )  # fmt: skip
     made = make_task(how, load_tokenizer(how))
-    split = made.load("train")
-    assert len(split.source[0]) == 1190
+    split = made.load_split("train")
+    assert len(split.references.questions) == 1190
     assert made.score(split, perfect(split, made))["exact"] > 98
 
 
@@ -572,14 +572,14 @@ def test_masks_are_drawn_as_the_recipe_says(tmp_path: Path) -> None:
     """Kills: a share of all tokens hidden, specials hidden, the same masks at every update, rows without any."""
     (tmp_path / "train.txt").write_text("\n".join(" ".join(WORDS[:30]) for _ in range(400)))
     made = task(tmp_path, "mlm", max_length=34)
-    rows = made.load("train").rows
+    rows = made.load_split("train").examples
     assert all(len(row["input_ids"]) <= 34 for row in rows)
-    drawn, again, other = (made.draw(rows, seed) for seed in (1, 1, 2))
+    drawn, again, other = (made.randomize(rows, seed) for seed in (1, 1, 2))
     assert drawn == again != other
     chosen = kept = hidden = total = 0
     for before, after in zip(rows, drawn, strict=True):
         assert after["labels"][0] == after["labels"][-1] == -100
-        assert made.targets(after) >= 1
+        assert made.loss_weight(after) >= 1
         for old, new, label in zip(
             before["input_ids"], after["input_ids"], after["labels"], strict=True
         ):

@@ -228,16 +228,16 @@ def test_the_best_model_is_what_stays(tmp_path: Path) -> None:
     material = load(how)
     right = 0
     for line, row in zip(
-        (tmp_path / "data" / "dev.tsv").read_text().splitlines()[1:], material.dev.rows, strict=True
+        (tmp_path / "data" / "dev.tsv").read_text().splitlines()[1:], material.dev.examples, strict=True
     ):
         logits = model(**tokenizer(line.split("\t")[0], return_tensors="pt")).logits
         right += model.config.id2label[int(logits.argmax())] == str(row["labels"])
-    assert 100 * right / len(material.dev.rows) == result.best
+    assert 100 * right / len(material.dev.examples) == result.best
     assert (tmp_path / "run" / "curves.png").read_bytes()[:4] == b"\x89PNG"
     lines = (tmp_path / "run" / "predictions.jsonl").read_text().splitlines()
     said = [
         json.loads(line)["prediction"] == str(r["labels"])
-        for line, r in zip(lines, material.dev.rows, strict=True)
+        for line, r in zip(lines, material.dev.examples, strict=True)
     ]
     assert 100 * sum(said) / len(said) == result.best  # by the best model, not the last
 

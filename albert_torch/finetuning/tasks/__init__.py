@@ -1,1 +1,17 @@
-"""The tasks that a recipe can name."""
+"""The fine-tuning tasks. Importing this package registers the tasks that it contains."""
+
+from albert_torch.finetuning.tasks import (
+    classification,
+    masked_lm,
+    multiple_choice,
+    question_answering,
+    token_classification,
+)
+
+__all__ = [
+    "classification",
+    "masked_lm",
+    "multiple_choice",
+    "question_answering",
+    "token_classification",
+]

@@ -1,83 +1,173 @@
-"""What a task is to the loop: rows to train on, and what their outputs are worth; rows -> batches of tensors."""
+"""The contract between a fine-tuning task and the training loop: `Task` and `Split`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from albert_torch.finetuning.config import FinetuningConfig
-from albert_torch.pretrained import AlbertPreTrainedModel
+from albert_torch.heads import AlbertHeadModel
+from albert_torch.outputs import ModelOutput
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 from albert_torch.training.data import Batch, Inputs
+from albert_torch.training.options import Options
+
+if TYPE_CHECKING:
+    from albert_torch.finetuning.config import FinetuningConfig
 
 
 @dataclass
 class Split:
-    """One split, tokenized: what the model takes, and what scoring needs besides."""
+    """One tokenized split of a data set.
 
-    rows: list[Inputs]
-    source: list[Any] = field(default_factory=list)
+    Attributes:
+        examples: The inputs of the model, one dict per example: `input_ids`, mostly
+            `token_type_ids`, and the labels of the head where they are known. The training loop
+            pads them and adds the attention mask.
+        references: What the task needs for scoring and predictions apart from the examples. Only
+            the task reads it.
+    """
+
+    examples: list[Inputs]
+    references: Any = None
 
 
 class Task:
-    """The base of all tasks. A task says which head it trains, loads its splits, and scores what the head returns."""
+    """Base class of the fine-tuning tasks.
 
-    head: ClassVar[type[AlbertPreTrainedModel]]
-    metric: str  # the one that chooses the best checkpoint; higher is better
-    classes = 0  # how many the head chooses from, where collapse to one of them can be told
+    A task reads its data, tokenizes it, names the head that it trains and scores the head's outputs.
+    To add a task, derive from this class, set the class attributes, implement `load_split`, `score`
+    and `predictions`, and register the class with `register_task`, or name it in the recipe as
+    `task = "package.module:ClassName"`, or pass it to `finetune(..., task=ClassName)`.
 
-    def __init__(self, recipe: FinetuningConfig, tokenizer: AlbertTokenizer) -> None:
-        self.recipe, self.tokenizer = recipe, tokenizer
-        self.max_length = min(recipe.max_length, tokenizer.model_max_length)
+    Attributes:
+        head_class: The model class to train.
+        metric: The name of the score that selects the best checkpoint. Higher is better.
+        options_class: The dataclass of the task's own options. A recipe holds them side by side with
+            the keys of `FinetuningConfig`, and they are options of `albert-torch finetune`.
+        config: The recipe of the run.
+        tokenizer: The tokenizer of the model.
+        options: The options of this run, an instance of `options_class`.
+        max_length: The maximum number of tokens per example.
+    """
 
-    def load(self, split: str) -> Split | None:
-        """The rows of "train", "dev" or "test", labels included where there are any; None: there is no such split."""
+    head_class: type[AlbertHeadModel]
+    metric: str
+    options_class: ClassVar[type[Options]] = Options
+    options: Options
+
+    def __init__(self, config: FinetuningConfig, tokenizer: AlbertTokenizer) -> None:
+        self.config = config
+        self.tokenizer = tokenizer
+        self.options = self.options_class.from_dict(config.task_options)
+        self.max_length = min(config.max_length, tokenizer.model_max_length)
+
+    def load_split(self, name: str) -> Split | None:
+        """Read and tokenize a split.
+
+        Args:
+            name: "train", "dev" or "test". The training split is loaded first, so a task may learn
+                its label names from it.
+
+        Returns:
+            The split, or None if there is no such split. "train" and "dev" have labels; "test" has
+            them if they are published.
+
+        Raises:
+            ValueError: The data do not fit the task.
+        """
         raise NotImplementedError
 
-    def model_options(self) -> dict[str, Any]:
-        """What the config must say for this task, such as `num_labels`; known once "train" is loaded."""
+    def config_overrides(self) -> dict[str, Any]:
+        """Return the keys of `AlbertConfig` that the task determines, such as `num_labels`.
+
+        It is called after the training split has been loaded.
+        """
         return {}
 
-    def targets(self, row: Inputs) -> int:
-        """How many terms a row adds to the sum that its loss is the mean of."""
+    @property
+    def num_classes(self) -> int:
+        """The number of classes of which every example has one, or 0 if there are no such classes.
+
+        Where it is at least 2, training is watched for collapse to a single class.
+        """
+        return 0
+
+    def loss_weight(self, example: Inputs) -> int:
+        """Return the weight of an example in the mean that is the loss of a batch.
+
+        The head's loss is a mean over the terms of its batch. When a batch is computed in parts, the
+        parts are weighted with this number of terms, so that the result is the same.
+        """
         return 1
 
-    def draw(self, rows: list[Inputs], seed: int) -> list[Inputs]:
-        """The rows of one update, with what is drawn anew each time (masks)."""
-        return rows
+    def randomize(self, examples: list[Inputs], seed: int) -> list[Inputs]:
+        """Return the examples of one update with everything that is drawn anew each time.
 
-    def keep(self, output: Any, batch: Batch) -> list[Any]:
-        """What scoring needs of a batch's output: one item a row, on the CPU."""
-        return list(output.logits.float().cpu())
+        Args:
+            examples: Examples of the training split.
+            seed: A different number for every update, and the same one when the run is resumed.
+        """
+        return examples
 
-    def score(self, split: Split, kept: list[Any]) -> dict[str, float]:
-        """The official metrics of a split, from what `keep` kept of its rows."""
+    def collect_outputs(self, output: ModelOutput, batch: Batch) -> list[Any]:
+        """Return what `score` and `predictions` need of a batch's output.
+
+        Args:
+            output: The output of the head, on the device of the model.
+            batch: The inputs, padded, with `attention_mask` and labels.
+
+        Returns:
+            One item per example of the batch, on the CPU. The default is the row of `output.logits`
+            in float32.
+        """
+        return list(output["logits"].float().cpu())
+
+    def score(self, split: Split, outputs: list[Any]) -> dict[str, float]:
+        """Return the task's metrics by name; one of them is `metric`.
+
+        Args:
+            split: A split with labels.
+            outputs: The items of `collect_outputs`, one per example.
+        """
         raise NotImplementedError
 
-    def predictions(self, split: Split, kept: list[Any]) -> list[dict[str, Any]]:
-        """What the model says of each example, as lines of predictions.jsonl."""
+    def predictions(self, split: Split, outputs: list[Any]) -> list[dict[str, Any]]:
+        """Return the lines of predictions.jsonl.
+
+        Args:
+            split: A split with or without labels.
+            outputs: The items of `collect_outputs`, one per example.
+        """
         raise NotImplementedError
 
     def encode(
-        self, texts: Sequence[Any], pairs: Sequence[Any] | None = None, **options: Any
+        self,
+        texts: Sequence[Any],
+        pairs: Sequence[Any] | None = None,
+        *,
+        truncation: bool | str = True,
     ) -> list[Inputs]:
-        """Texts or pairs -> rows of `input_ids` and `token_type_ids`, cut to `max_length`."""
+        """Tokenize texts, or pairs of texts, and truncate them to `max_length` tokens.
+
+        Args:
+            texts: The texts, or the first texts of the pairs.
+            pairs: The second texts, as many as `texts`.
+            truncation: What to truncate, as in `AlbertTokenizer.__call__`.
+
+        Returns:
+            One dict per text with the lists `input_ids` and `token_type_ids`.
+        """
         batch = self.tokenizer(
             list(texts),
             None if pairs is None else list(pairs),
-            **{
-                "truncation": True,
-                "max_length": self.max_length,
-                "return_attention_mask": False,
-                **options,
-            },
+            truncation=truncation,
+            max_length=self.max_length,
+            return_attention_mask=False,
         )
-        names = ("input_ids", "token_type_ids")
         return [
-            dict(zip(names, row, strict=True))
-            for row in zip(*(batch[name] for name in names), strict=True)
+            {"input_ids": input_ids, "token_type_ids": token_type_ids}
+            for input_ids, token_type_ids in zip(
+                batch["input_ids"], batch["token_type_ids"], strict=True
+            )
         ]
-
-
-Maker = Callable[[FinetuningConfig, AlbertTokenizer], Task]

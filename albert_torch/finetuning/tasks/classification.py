@@ -1,227 +1,314 @@
-"""One label, several or a number for each text: the nine GLUE tasks, and any table with named columns."""
+"""Classification and regression of texts or pairs of texts: the GLUE tasks, and any table."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from albert_torch.finetuning import metrics
-from albert_torch.finetuning.config import FinetuningConfig
-from albert_torch.finetuning.splits import Row, pick, read_rows
+from albert_torch.finetuning.splits import read_split, select_columns
 from albert_torch.finetuning.tasks.base import Split, Task
+from albert_torch.finetuning.tasks.glue import COLA_COLUMNS, GLUE_TASKS, SPLIT_FILES
+from albert_torch.finetuning.tasks.registry import register_task
 from albert_torch.heads import AlbertForSequenceClassification
+from albert_torch.readers import Row
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
+from albert_torch.training.options import Options, option
 
-KINDS = {
-    "classification": "single_label_classification",
-    "regression": "regression",
-    "multi-label": "multi_label_classification",
-}
+if TYPE_CHECKING:
+    from albert_torch.finetuning.config import FinetuningConfig
 
-
-@dataclass(frozen=True)
-class Glue:
-    """A GLUE task (Wang et al. 2018): its columns in the GLUE files and on the Hub, its labels, its metric."""
-
-    texts: tuple[tuple[str, ...], ...]
-    label: tuple[str, ...]
-    labels: tuple[str, ...]
-    metric: str = "accuracy"
+DEFAULT_TEXT_COLUMNS = (("text",), ("sentence",))
+COLUMN_OPTIONS = "text, text_pair and label"
+UNPUBLISHED_LABEL = "-1"  # the label of every row of a test split on the Hub
 
 
-_PAIR, _ENTAILMENT = (("sentence1", "sentence2"),), ("entailment", "not_entailment")
-GLUE = {
-    "cola": Glue((("sentence",),), ("label",), ("unacceptable", "acceptable"), "matthews"),
-    "sst2": Glue((("sentence",),), ("label",), ("negative", "positive")),
-    "mrpc": Glue(
-        (("#1 String", "#2 String"), *_PAIR),
-        ("Quality", "label"),
-        ("not_equivalent", "equivalent"),
-        "f1",
-    ),
-    "qqp": Glue(
-        (("question1", "question2"),),
-        ("is_duplicate", "label"),
-        ("not_duplicate", "duplicate"),
-        "f1",
-    ),
-    "stsb": Glue(_PAIR, ("score", "label"), (), "pearson"),
-    "mnli": Glue(
-        (*_PAIR, ("premise", "hypothesis")),
-        ("gold_label", "label"),
-        ("entailment", "neutral", "contradiction"),
-    ),
-    "qnli": Glue((("question", "sentence"),), ("label",), _ENTAILMENT),
-    "rte": Glue(_PAIR, ("label",), _ENTAILMENT),
-    "wnli": Glue(_PAIR, ("label",), ("not_entailment", "entailment")),
-}
-_COLA_HEADER = ("source", "label", "mark", "sentence")
+@dataclass
+class TextColumnOptions(Options):
+    """The columns of a table of labelled texts. Empty names stand for those of the task."""
+
+    text: str = option("", "column of the text; empty: the task's own, or text or sentence")
+    text_pair: str = option("", "column of the second text of a pair")
+    label: str = option("", "column of the label; empty: the task's own, or label")
 
 
-class Classification(Task):
-    """Sequence classification and regression, as the recipe's `task` says."""
+@dataclass
+class ClassificationOptions(TextColumnOptions):
+    """The columns of a table of labelled texts, and the names of the labels."""
 
-    head = AlbertForSequenceClassification
+    labels: list[str] = option(
+        [], "label names in the order of their numbers; empty: the task's own, or those of train"
+    )
 
-    def __init__(self, recipe: FinetuningConfig, tokenizer: AlbertTokenizer) -> None:
-        super().__init__(recipe, tokenizer)
-        self.glue = GLUE.get(recipe.task)
-        self.kind = (
-            "regression"
-            if recipe.task == "stsb"
-            else KINDS.get(recipe.task, KINDS["classification"])
-        )
-        self.labels = list(recipe.labels or (self.glue.labels if self.glue else ()))
-        own = {"regression": "pearson", "multi_label_classification": "f1"}.get(
-            self.kind, "accuracy"
-        )
-        self.metric = self.glue.metric if self.glue else own
-        if self.kind == "regression" and self.labels:
+
+class SequenceTask(Task):
+    """Base of the tasks that predict labels or a number for each text or pair of texts.
+
+    Attributes:
+        problem_type: The value of `AlbertConfig.problem_type`, which selects the loss.
+        glue: The columns, labels and metric if the recipe names a GLUE task, otherwise None.
+    """
+
+    head_class = AlbertForSequenceClassification
+    options_class = TextColumnOptions
+    options: TextColumnOptions
+    problem_type: str
+
+    def __init__(self, config: FinetuningConfig, tokenizer: AlbertTokenizer) -> None:
+        super().__init__(config, tokenizer)
+        if self.options.text_pair and not self.options.text:
             raise ValueError(
-                f"labels={self.labels}: {recipe.task} predicts a number, it has no labels"
+                f"text_pair={self.options.text_pair!r} names the second column: name the first one "
+                "with text"
             )
+        self.glue = GLUE_TASKS.get(config.task)
+        if self.glue is not None:
+            self.metric = self.glue.metric
 
-    def load(self, split: str) -> Split | None:
-        """The rows of a split; the labels of a table are those of its training file, unless the recipe names them."""
-        recipe, where = self.recipe, f"the {split} split"
-        names = {"dev": ("dev_matched.tsv",), "test": ("test_matched.tsv",)}.get(split, ())
-        headless = recipe.task == "cola" and split != "test" and not recipe.data_config
-        rows = read_rows(recipe, split, *names, header=_COLA_HEADER if headless else None)
+    def load_split(self, name: str) -> Split | None:
+        """Read a split from a table; see `albert_torch.readers` for the formats."""
+        rows = self._read_rows(name)
         if rows is None:
             return None
-        if recipe.text:
-            texts = pick(
-                rows, where, [recipe.text, *([recipe.text_pair] if recipe.text_pair else [])]
-            )
-        else:
-            texts = pick(
-                rows, where, *(self.glue.texts if self.glue else (("text",), ("sentence",)))
-            )
-        first, *second = zip(*texts, strict=True)
-        encoded = self.encode(list(map(str, first)), list(map(str, second[0])) if second else None)
-        labels = self._labels(rows, where, required=split != "test")
-        if labels is not None:
-            for row, label in zip(encoded, labels, strict=True):
-                row["labels"] = label
-        return Split(encoded)
+        where = f"the {name} split"
+        examples = self.encode(*self._texts(rows, where))
+        values = self._label_values(rows, where, required=name != "test")
+        if values is not None:
+            labels = self.encode_labels(values, where)
+            for example, label in zip(examples, labels, strict=True):
+                example["labels"] = label
+        return Split(examples)
 
-    def _labels(self, rows: list[Row], where: str, required: bool) -> list[Any] | None:
-        columns = (
-            (self.recipe.label,)
-            if self.recipe.label
-            else self.glue.label
-            if self.glue
-            else ("label",)
+    def encode_labels(self, values: Sequence[Any], where: str) -> list[Any]:
+        """Return the label of each row as the head needs it, from the values of the label column.
+
+        Raises:
+            ValueError: A value is not a label of this task. The message starts with `where`.
+        """
+        raise NotImplementedError
+
+    def _read_rows(self, split: str) -> list[Row] | None:
+        has_no_header = (
+            self.config.task == "cola" and split != "test" and not self.config.data_config
         )
-        if not required and not any(name in rows[0] for name in columns):
-            return None
-        values = [value for (value,) in pick(rows, where, *((name,) for name in columns))]
-        if not required and all(
-            str(value) == "-1" for value in values
-        ):  # how the Hub says "not published"
-            return None
-        if self.kind == "regression":
-            return [_number(value, where, row) for row, value in enumerate(values, 1)]
-        several = self.kind == "multi_label_classification"
-        cells = [_several(value) if several else [str(value)] for value in values]
-        if not self.labels:
-            names = {name for cell in cells for name in cell}
-            self.labels = sorted(
-                names,
-                key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name),
-            )
-        numbers = _numbers(cells, self.labels, where)
-        if several:
-            return [[float(i in cell) for i in range(len(self.labels))] for cell in numbers]
-        return [number for (number,) in numbers]
+        header = COLA_COLUMNS if has_no_header else None
+        return read_split(self.config, split, *SPLIT_FILES.get(split, ()), header=header)
 
-    def model_options(self) -> dict[str, Any]:
-        """Labels and their names, and the kind of problem."""
-        if self.kind == "regression":
-            return {"num_labels": 1, "problem_type": self.kind}
-        if len(self.labels) < 2 and self.kind == KINDS["classification"]:
+    def _texts(self, rows: list[Row], where: str) -> tuple[list[str], list[str] | None]:
+        """The texts, and the second texts of pairs."""
+        if self.options.text:
+            names = [name for name in (self.options.text, self.options.text_pair) if name]
+            values = select_columns(rows, where, names, options=COLUMN_OPTIONS)
+        else:
+            alternatives = self.glue.text_columns if self.glue else DEFAULT_TEXT_COLUMNS
+            values = select_columns(rows, where, *alternatives, options=COLUMN_OPTIONS)
+        texts = [str(row[0]) for row in values]
+        return texts, [str(row[1]) for row in values] if len(values[0]) == 2 else None
+
+    def _label_values(self, rows: list[Row], where: str, required: bool) -> list[Any] | None:
+        """The values of the label column; None for a test split without published labels."""
+        if self.options.label:
+            names: tuple[str, ...] = (self.options.label,)
+        else:
+            names = self.glue.label_columns if self.glue else ("label",)
+        if not required and not any(name in rows[0] for name in names):
+            return None
+        alternatives = [(name,) for name in names]
+        columns = select_columns(rows, where, *alternatives, options=COLUMN_OPTIONS)
+        values = [value for (value,) in columns]
+        if not required and all(str(value) == UNPUBLISHED_LABEL for value in values):
+            return None
+        return values
+
+
+class NamedLabelTask(SequenceTask):
+    """Base of the tasks whose labels have names.
+
+    Attributes:
+        labels: The names in the order of the head's outputs: those of the recipe, of the GLUE task,
+            or else of the first split that is loaded.
+    """
+
+    options_class = ClassificationOptions
+    options: ClassificationOptions
+
+    def __init__(self, config: FinetuningConfig, tokenizer: AlbertTokenizer) -> None:
+        super().__init__(config, tokenizer)
+        self.labels = list(self.options.labels or (self.glue.labels if self.glue else ()))
+
+    def config_overrides(self) -> dict[str, Any]:
+        """Return the label names, which determine their number, and the problem type."""
+        return {"id2label": dict(enumerate(self.labels)), "problem_type": self.problem_type}
+
+    def label_indices(self, rows: Sequence[Sequence[str]], where: str) -> list[list[int]]:
+        """Return the indices of the labels of each row, from their names.
+
+        Where no name is a number, labels may also be given as their index. If the names are not
+        known yet, they are those of the rows, numbers in numerical order first.
+
+        Raises:
+            ValueError: A label is not one of the names.
+        """
+        if not self.labels:
+            self.labels = sorted({name for row in rows for name in row}, key=_label_order)
+        index_of = {name: index for index, name in enumerate(self.labels)}
+        if not any(name.isdecimal() for name in self.labels):
+            index_of |= {str(index): index for index in range(len(self.labels))}
+        for number, row in enumerate(rows, 1):
+            for name in row:
+                if name not in index_of:
+                    raise ValueError(
+                        f"{where}, row {number} has the label {name!r}; the labels are "
+                        f"{', '.join(self.labels)}"
+                    )
+        return [[index_of[name] for name in row] for row in rows]
+
+    def _probabilities_by_label(self, probabilities: Tensor) -> list[dict[str, float]]:
+        return [dict(zip(self.labels, row, strict=True)) for row in probabilities.tolist()]
+
+
+@register_task(*(name for name in GLUE_TASKS if name != "stsb"), "classification")
+class SingleLabelClassification(NamedLabelTask):
+    """One label for each text. The label column holds its name or its index."""
+
+    metric = "accuracy"
+    problem_type = "single_label_classification"
+
+    def encode_labels(self, values: Sequence[Any], where: str) -> list[int]:
+        """Return the index of each label."""
+        return [index for (index,) in self.label_indices([[str(value)] for value in values], where)]
+
+    def config_overrides(self) -> dict[str, Any]:
+        """Return the label names and the problem type.
+
+        Raises:
+            ValueError: There are fewer than two labels.
+        """
+        if len(self.labels) < 2:
             raise ValueError(f"the labels are {self.labels}: classification needs two or more")
-        return {"id2label": dict(enumerate(self.labels)), "problem_type": self.kind}
+        return super().config_overrides()
 
     @property
-    def classes(self) -> int:  # type: ignore[override]  # known once the labels are
-        """How many labels, where there is one for each text."""
-        return len(self.labels) if self.kind == KINDS["classification"] else 0
+    def num_classes(self) -> int:
+        """The number of labels."""
+        return len(self.labels)
 
-    def score(self, split: Split, kept: list[Any]) -> dict[str, float]:
-        """Accuracy and F1; Matthews' correlation for CoLA; both correlations for regression; micro F1 for several."""
-        logits = torch.stack(kept)  # (rows, labels)
-        if self.kind == "regression":
-            right = torch.tensor([row["labels"] for row in split.rows])
-            both = (logits[:, 0], right)
-            mse = float((logits[:, 0] - right).square().mean())
-            return {
-                "pearson": metrics.pearson(*both),
-                "spearman": metrics.spearman(*both),
-                "mse": mse,
-            }
-        if self.kind == "multi_label_classification":
-            said, right = (logits > 0).float(), torch.tensor([row["labels"] for row in split.rows])
-            return {
-                "f1": metrics.multi_label_f1(said, right),
-                "exact": 100 * float((said == right).all(1).float().mean()),
-            }
-        predicted, labels = logits.argmax(-1).tolist(), [row["labels"] for row in split.rows]
+    def score(self, split: Split, outputs: list[Any]) -> dict[str, float]:
+        """Return the accuracy and, for two labels, the F1 of the second one and Matthews' correlation."""
+        predicted = torch.stack(outputs).argmax(-1).tolist()
+        labels = [example["labels"] for example in split.examples]
         scores = {"accuracy": metrics.accuracy(predicted, labels)}
         if len(self.labels) == 2:
-            scores |= {
-                "f1": metrics.f1(predicted, labels),
-                "matthews": metrics.matthews(predicted, labels),
-            }
+            scores["f1"] = metrics.f1(predicted, labels)
+            scores["matthews"] = metrics.matthews(predicted, labels)
         return scores
 
-    def predictions(self, split: Split, kept: list[Any]) -> list[dict[str, Any]]:
-        """The label, or labels, and their probabilities; or the number."""
-        logits = torch.stack(kept)
-        if self.kind == "regression":
-            return [{"prediction": float(value)} for value in logits[:, 0]]
-        if self.kind == "multi_label_classification":
-            named = [dict(zip(self.labels, row, strict=True)) for row in logits.sigmoid().tolist()]
-            return [
-                {"prediction": [n for n, p in row.items() if p > 0.5], "probabilities": row}
-                for row in named
-            ]
-        named = [dict(zip(self.labels, row, strict=True)) for row in logits.softmax(-1).tolist()]
+    def predictions(self, split: Split, outputs: list[Any]) -> list[dict[str, Any]]:
+        """Return the most probable label of each text and the probabilities of all labels."""
+        probabilities = self._probabilities_by_label(torch.stack(outputs).softmax(-1))
         return [
-            {"prediction": max(row, key=row.__getitem__), "probabilities": row} for row in named
+            {"prediction": max(row, key=row.__getitem__), "probabilities": row}
+            for row in probabilities
         ]
 
 
-def _number(value: Any, where: str, row: int) -> float:
+@register_task("multi-label")
+class MultiLabelClassification(NamedLabelTask):
+    """Any number of labels for each text.
+
+    The label column holds a list of names, the JSON text of such a list, or names separated by
+    commas.
+    """
+
+    metric = "f1"
+    problem_type = "multi_label_classification"
+
+    def encode_labels(self, values: Sequence[Any], where: str) -> list[list[float]]:
+        """Return a vector of zeros and ones for each row."""
+        names = [_label_list(value, f"{where}, row {i}") for i, value in enumerate(values, 1)]
+        indices = self.label_indices(names, where)
+        return [[float(index in row) for index in range(len(self.labels))] for row in indices]
+
+    def score(self, split: Split, outputs: list[Any]) -> dict[str, float]:
+        """Return micro-averaged F1, and the share of texts whose labels are all right."""
+        predicted = (torch.stack(outputs) > 0).float()  # (examples, labels)
+        labels = torch.tensor([example["labels"] for example in split.examples])
+        return {
+            "f1": metrics.multi_label_f1(predicted, labels),
+            "exact": 100 * float((predicted == labels).all(1).float().mean()),
+        }
+
+    def predictions(self, split: Split, outputs: list[Any]) -> list[dict[str, Any]]:
+        """Return the labels with a probability above 0.5, and the probabilities of all labels."""
+        probabilities = self._probabilities_by_label(torch.stack(outputs).sigmoid())
+        return [
+            {
+                "prediction": [name for name, value in row.items() if value > 0.5],
+                "probabilities": row,
+            }
+            for row in probabilities
+        ]
+
+
+@register_task("stsb", "regression")
+class Regression(SequenceTask):
+    """A number for each text. The label column holds it."""
+
+    metric = "pearson"
+    problem_type = "regression"
+
+    def encode_labels(self, values: Sequence[Any], where: str) -> list[float]:
+        """Return the numbers."""
+        return [_number(value, f"{where}, row {number}") for number, value in enumerate(values, 1)]
+
+    def config_overrides(self) -> dict[str, Any]:
+        """Return one label and the problem type."""
+        return {"num_labels": 1, "problem_type": self.problem_type}
+
+    def score(self, split: Split, outputs: list[Any]) -> dict[str, float]:
+        """Return the correlations of Pearson and Spearman, in percent, and the mean squared error."""
+        predicted = torch.stack(outputs)[:, 0]
+        labels = torch.tensor([example["labels"] for example in split.examples])
+        return {
+            "pearson": metrics.pearson(predicted, labels),
+            "spearman": metrics.spearman(predicted, labels),
+            "mse": float((predicted - labels).square().mean()),
+        }
+
+    def predictions(self, split: Split, outputs: list[Any]) -> list[dict[str, Any]]:
+        """Return the number for each text."""
+        return [{"prediction": float(value)} for value in torch.stack(outputs)[:, 0]]
+
+
+def _label_order(name: str) -> tuple[bool, int, str]:
+    """Sort key of label names: whole numbers first, in numerical order."""
+    return not name.isdecimal(), int(name) if name.isdecimal() else 0, name
+
+
+def _label_list(value: Any, where: str) -> list[str]:
+    """The label names in a cell: a list, the JSON text of one, or names separated by commas."""
+    if isinstance(value, str) and value.startswith("["):
+        try:
+            value = json.loads(value)
+        except ValueError as error:
+            raise ValueError(
+                f"{where} has the labels {value!r}, which is not a JSON list ({error})"
+            ) from None
+    if isinstance(value, str):
+        value = value.split(",")
+    names = [str(item).strip() for item in value]
+    return [name for name in names if name]
+
+
+def _number(value: Any, where: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
         raise ValueError(
-            f"{where}, row {row} has the label {value!r}: regression needs numbers"
+            f"{where} has the label {value!r}, but regression needs numbers"
         ) from None
-
-
-def _several(value: Any) -> list[str]:
-    """["a", "b"], or the text of it, or "a,b"."""
-    if isinstance(value, str) and value.startswith("["):
-        value = json.loads(value)
-    parts = value.split(",") if isinstance(value, str) else map(str, value)
-    return [name for part in parts if (name := part.strip())]
-
-
-def _numbers(cells: Sequence[Sequence[str]], labels: Sequence[str], where: str) -> list[list[int]]:
-    """Names, or their numbers where no name is a number, as numbers."""
-    table = {name: i for i, name in enumerate(labels)}
-    if not any(name.isdigit() for name in labels):
-        table |= {str(i): i for i in range(len(labels))}
-    for row, cell in enumerate(cells, 1):
-        for name in cell:
-            if name not in table:
-                raise ValueError(
-                    f"{where}, row {row} has the label {name!r}; the labels are {', '.join(labels)}"
-                )
-    return [[table[name] for name in cell] for cell in cells]

@@ -1,55 +1,113 @@
-"""Token classification: a tag for each word, from CoNLL files."""
+"""Token classification: a tag for each word, such as named entities or parts of speech."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from albert_torch.finetuning import metrics
-from albert_torch.finetuning.config import FinetuningConfig
-from albert_torch.finetuning.splits import locate, pick, read_rows
+from albert_torch.finetuning.splits import find_split_file, read_split, select_columns
 from albert_torch.finetuning.tasks.base import Split, Task
+from albert_torch.finetuning.tasks.formats.conll import TaggedSentence, read_conll
+from albert_torch.finetuning.tasks.registry import register_task
 from albert_torch.heads import AlbertForTokenClassification
+from albert_torch.losses import IGNORE_INDEX
+from albert_torch.outputs import ModelOutput
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 from albert_torch.training.data import Batch, Inputs
+from albert_torch.training.options import Options, option
 
-Sentence = tuple[list[str], list[str]]  # words and tags
-_FILES = {"train": ("eng.train",), "dev": ("valid.txt", "eng.testa"), "test": ("eng.testb",)}
+if TYPE_CHECKING:
+    from albert_torch.finetuning.config import FinetuningConfig
+
+CONLL_FILES = {
+    "train": ("train.txt", "eng.train"),
+    "dev": ("dev.txt", "valid.txt", "eng.testa"),
+    "test": ("test.txt", "eng.testb"),
+}
+TABLE_SUFFIXES = (".json", ".jsonl", ".parquet")  # formats whose cells can hold lists
+OUTSIDE = "O"  # the tag of a word that belongs to no entity
 
 
-class Tagging(Task):
-    """Entities, parts of speech and the like: the first piece of a word carries its tag, the others none."""
+@dataclass
+class TokenClassificationOptions(Options):
+    """The columns of tables with lists of words and tags, and the names of the tags."""
 
-    head = AlbertForTokenClassification
+    text: str = option("tokens", "column with the list of words")
+    label: str = option("ner_tags", "column with the list of tags, names or numbers")
+    labels: list[str] = option(
+        [], "tag names in the order of their numbers; empty: those of the training file"
+    )
+
+
+class TaggedExample(NamedTuple):
+    """A sentence with its tags, and the words that have a label: others were truncated or empty."""
+
+    words: list[str]
+    tags: list[str]
+    labelled_words: list[int]
+
+
+@register_task("conll")
+class TokenClassification(Task):
+    """A tag for each word. The first piece of a word carries the label, the others are ignored.
+
+    Attributes:
+        labels: The tag names in the order of the head's outputs: those of the recipe, or else of the
+            first split that is loaded, with "O" first.
+    """
+
+    head_class = AlbertForTokenClassification
     metric = "f1"
+    options_class = TokenClassificationOptions
+    options: TokenClassificationOptions
 
-    def __init__(self, recipe: FinetuningConfig, tokenizer: AlbertTokenizer) -> None:
-        super().__init__(recipe, tokenizer)
-        self.labels = list(recipe.labels)
+    def __init__(self, config: FinetuningConfig, tokenizer: AlbertTokenizer) -> None:
+        super().__init__(config, tokenizer)
+        self.labels = list(self.options.labels)
 
-    def load(self, split: str) -> Split | None:
-        """The sentences of a split; tags are those of the training file, unless the recipe names them."""
-        sentences = self._sentences(split)
+    def load_split(self, name: str) -> Split | None:
+        """Read a split from a CoNLL file, or from a table with lists of words and tags."""
+        sentences = self._read_sentences(name)
         if sentences is None:
             return None
         if not sentences:
-            raise ValueError(f"the {split} split has no sentences: it needs at least one")
+            raise ValueError(f"the {name} split has no sentences: it needs at least one")
         if not self.labels:
-            self.labels = sorted(
-                {tag for _, tags in sentences for tag in tags}, key=lambda tag: (tag != "O", tag)
-            )
-        found = [self._row(words, tags, split) for words, tags in sentences]
-        if split == "train":  # a row of words that are all unknown to the tokenizer teaches nothing
-            return Split([row for row, tagged in found if tagged])
-        source = [
-            (words, tags, tagged)
-            for (words, tags), (_, tagged) in zip(sentences, found, strict=True)
-        ]
-        return Split([row for row, _ in found], source)
+            tags = {tag for _, sentence_tags in sentences for tag in sentence_tags}
+            self.labels = sorted(tags, key=lambda tag: (tag != OUTSIDE, tag))
+        examples: list[Inputs] = []
+        references: list[TaggedExample] = []
+        for words, tags_of_words in sentences:
+            example, labelled_words = self._encode_sentence(words, tags_of_words, name)
+            if name == "train" and not labelled_words:
+                continue  # a sentence in which no word has a token teaches nothing
+            examples.append(example)
+            references.append(TaggedExample(words, tags_of_words, labelled_words))
+        return Split(examples, references)
 
-    def _row(self, words: list[str], tags: list[str], split: str) -> tuple[Inputs, list[int]]:
-        """A row with its labels, and which words they are of: those cut off, or of no piece, have none."""
+    def _read_sentences(self, split: str) -> list[TaggedSentence] | None:
+        path = find_split_file(self.config, split, *CONLL_FILES[split])
+        if path is not None and path.suffix not in TABLE_SUFFIXES:
+            return list(read_conll(path))
+        rows = read_split(self.config, split)
+        if rows is None:
+            return None
+        names = (self.options.text, self.options.label)
+        columns = select_columns(rows, f"the {split} split", names, options="text and label")
+        return [(list(words), self._tag_names(tags)) for words, tags in columns]
+
+    def _tag_names(self, tags: Sequence[int | str]) -> list[str]:
+        """Tags as names. Numbers, as on the Hub, index the option `labels` if it is given."""
+        return [
+            self.labels[tag] if self.labels and isinstance(tag, int) else str(tag) for tag in tags
+        ]
+
+    def _encode_sentence(
+        self, words: list[str], tags: list[str], split: str
+    ) -> tuple[Inputs, list[int]]:
+        """Tokenize a sentence; return the example and the indices of the words with a label."""
         batch = self.tokenizer(
             [words],
             is_split_into_words=True,
@@ -57,92 +115,72 @@ class Tagging(Task):
             max_length=self.max_length,
             return_attention_mask=False,
         )
-        row = {name: batch[name][0] for name in ("input_ids", "token_type_ids")}
-        row["labels"], tagged, before = [], [], None
+        labels: list[int] = []
+        labelled_words: list[int] = []
+        previous_word = None
         for word in batch.word_ids(0):
-            if word is None or word == before:
-                row["labels"].append(-100)
-            elif tags[word] not in self.labels:
-                raise ValueError(
-                    f"the {split} split has the tag {tags[word]!r}; the tags are {', '.join(self.labels)}"
-                )
+            if word is None or word == previous_word:
+                labels.append(IGNORE_INDEX)
             else:
-                row["labels"].append(self.labels.index(tags[word]))
-                tagged.append(word)
-            before = word
-        return row, tagged
+                labels.append(self._label(tags[word], split))
+                labelled_words.append(word)
+            previous_word = word
+        example: Inputs = {key: batch[key][0] for key in ("input_ids", "token_type_ids")}
+        return {**example, "labels": labels}, labelled_words
 
-    def _sentences(self, split: str) -> list[Sentence] | None:
-        path = locate(self.recipe, split, f"{split}.txt", *_FILES[split])
-        if path is not None and path.suffix not in (".json", ".jsonl", ".parquet"):
-            return list(read_conll(path))
-        rows = read_rows(self.recipe, split)
-        if rows is None:
-            return None
-        names = (self.recipe.text or "tokens", self.recipe.label or "ner_tags")
-        columns = pick(rows, f"the {split} split", names)
-        named = (
-            self.labels or None
-        )  # the Hub's tags are numbers: the recipe's `labels` says what they mean
-        return [
-            (list(words), [named[t] if named and isinstance(t, int) else str(t) for t in tags])
-            for words, tags in columns
-        ]
+    def _label(self, tag: str, split: str) -> int:
+        if tag not in self.labels:
+            raise ValueError(
+                f"the {split} split has the tag {tag!r}; the tags are {', '.join(self.labels)}"
+            )
+        return self.labels.index(tag)
 
-    def model_options(self) -> dict[str, Any]:
-        """The tags and their names."""
+    def config_overrides(self) -> dict[str, Any]:
+        """Return the tag names."""
         return {"id2label": dict(enumerate(self.labels))}
 
-    def targets(self, row: Inputs) -> int:
-        """Words of a row."""
-        return sum(label != -100 for label in row["labels"])
+    def loss_weight(self, example: Inputs) -> int:
+        """Return the number of words with a label."""
+        return sum(label != IGNORE_INDEX for label in example["labels"])
 
-    def keep(self, output: Any, batch: Batch) -> list[Any]:
-        """The best tag at each word's first piece."""
-        best = output.logits.argmax(-1)
+    def collect_outputs(self, output: ModelOutput, batch: Batch) -> list[Any]:
+        """Return the index of the most probable tag of each word with a label, per example."""
+        predicted, labels = output["logits"].argmax(-1).cpu(), batch["labels"].cpu()
         return [
-            row[labels != -100].tolist()
-            for row, labels in zip(best.cpu(), batch["labels"].cpu(), strict=True)
+            row[row_labels != IGNORE_INDEX].tolist()
+            for row, row_labels in zip(predicted, labels, strict=True)
         ]
 
-    def score(self, split: Split, kept: list[Any]) -> dict[str, float]:
-        """Entity precision, recall and F1, and the share of right words; words cut off count as "O"."""
-        predicted, right = self._named(split, kept), [tags for _, tags, _ in split.source]
-        flat = [
-            [tag == other for tag, other in zip(a, b, strict=True)]
-            for a, b in zip(predicted, right, strict=True)
-        ]
-        hits, words = sum(map(sum, flat)), sum(map(len, flat))
-        return {**metrics.entity_f1(predicted, right), "accuracy": 100 * hits / words}
+    def score(self, split: Split, outputs: list[Any]) -> dict[str, float]:
+        """Return precision, recall and F1 of whole entities, and the share of words tagged right.
 
-    def predictions(self, split: Split, kept: list[Any]) -> list[dict[str, Any]]:
-        """Words and their tags."""
-        named = self._named(split, kept)
+        Words that were truncated count as tagged "O".
+        """
+        predicted = self._predicted_tags(split, outputs)
+        expected = [reference.tags for reference in split.references]
+        correct = sum(
+            tag == expected_tag
+            for tags, expected_tags in zip(predicted, expected, strict=True)
+            for tag, expected_tag in zip(tags, expected_tags, strict=True)
+        )
+        num_words = sum(len(tags) for tags in expected)
+        return {**metrics.entity_f1(predicted, expected), "accuracy": 100 * correct / num_words}
+
+    def predictions(self, split: Split, outputs: list[Any]) -> list[dict[str, Any]]:
+        """Return the words and tags of each sentence."""
         return [
-            {"words": words, "prediction": tags}
-            for (words, _, _), tags in zip(split.source, named, strict=True)
+            {"words": reference.words, "prediction": tags}
+            for reference, tags in zip(
+                split.references, self._predicted_tags(split, outputs), strict=True
+            )
         ]
 
-    def _named(self, split: Split, kept: list[Any]) -> list[list[str]]:
-        rest = "O" if "O" in self.labels else self.labels[0]
-        named = [[rest] * len(words) for words, _, _ in split.source]
-        for tags, (_, _, tagged), best in zip(named, split.source, kept, strict=True):
-            for word, label in zip(tagged, best, strict=True):
+    def _predicted_tags(self, split: Split, outputs: list[Any]) -> list[list[str]]:
+        default = OUTSIDE if OUTSIDE in self.labels else self.labels[0]
+        predicted = []
+        for reference, labels in zip(split.references, outputs, strict=True):
+            tags = [default] * len(reference.words)
+            for word, label in zip(reference.labelled_words, labels, strict=True):
                 tags[word] = self.labels[label]
-        return named
-
-
-def read_conll(path: Path) -> Iterator[Sentence]:
-    """The sentences of a CoNLL file: a word and its columns a line, the last one the tag; empty lines between."""
-    words: list[str] = []
-    tags: list[str] = []
-    for number, line in enumerate((*path.read_text(encoding="utf-8").split("\n"), ""), 1):
-        cells = line.split()
-        if cells and cells[0] != "-DOCSTART-":
-            if len(cells) < 2:
-                raise ValueError(f"{path}, line {number}: {line!r} needs a word and a tag")
-            words.append(cells[0])
-            tags.append(cells[-1])
-        elif words:
-            yield words, tags
-            words, tags = [], []
+            predicted.append(tags)
+        return predicted
