@@ -14,7 +14,12 @@ import tempfile
 from pathlib import Path
 
 from albert_torch import AlbertForMaskedLM
-from albert_torch.pretraining import PretrainingConfig, pretrain, train_tokenizer
+from albert_torch.pretraining import (
+    PretrainingConfig,
+    VocabularyOptions,
+    pretrain,
+    train_tokenizer,
+)
 
 
 def main() -> None:
@@ -29,7 +34,8 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = Path(folder) / "tokenizer"
-        train_tokenizer(texts, tokenizer, vocab_size=args.vocab_size, progress=False)
+        options = VocabularyOptions(vocab_size=args.vocab_size)
+        train_tokenizer(texts, tokenizer, options, progress=False)
         config = PretrainingConfig(
             corpus=texts,
             tokenizer=str(tokenizer),
