@@ -94,11 +94,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return COULD_NOT_RUN
 
 
-def _run_command(name: str, arguments: Sequence[str], command_line: str) -> int:
+def command_parser(name: str) -> CommandParser:
+    """Return the parser of a subcommand.
+
+    Args:
+        name: One of the names in `COMMANDS`.
+
+    Raises:
+        UsageError: There is no such subcommand.
+    """
     command = _command(name)
     parser = CommandParser(f"albert-torch {name}", command.SUMMARY, command.EXAMPLES)
     command.add_arguments(parser)
     add_general_arguments(parser)
+    return parser
+
+
+def _run_command(name: str, arguments: Sequence[str], command_line: str) -> int:
+    command = _command(name)
+    parser = command_parser(name)
     try:
         args = parser.parse_arguments(arguments)
         args.command_line = command_line

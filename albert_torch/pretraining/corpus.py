@@ -107,7 +107,7 @@ def read_sentences(
 
     Args:
         paths: Files, directories (all their files, sorted by name, hidden ones excepted) or data
-            sets of the Hub ("org/name[:config][@revision]", of which the split "train" is
+            sets of the Hub (`org/name[:config][@revision]`, of which the split "train" is
             streamed). Files contain text or, with the suffix .jsonl, JSON lines; either may be
             compressed (.gz, .zst). Files with the suffix .parquet are tables.
         corpus_format: How the text is stored; `CorpusFormat()` by default.

@@ -21,7 +21,7 @@ _FULL_COMMIT = re.compile("[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class HubDataset:
-    """A data set of the Hub, as named by "org/name[:config][@revision]".
+    """A data set of the Hub, as named by `org/name[:config][@revision]`.
 
     Attributes:
         spec: The whole name, as it was given.

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 from helpers.clients import unregister
 from helpers.constants import ROOT
-from helpers.doc_pages import PageError, parse_page, run_page
+from helpers.doc_pages import SHELL, PageError, parse_page, run_page
+
+from albert_torch.cli.main import command_parser
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
@@ -29,6 +31,16 @@ def test_the_code_of_a_page_runs(
     """Catches: an example that no longer works, prints something else, or needs an earlier page."""
     monkeypatch.setenv("MPLBACKEND", "Agg")
     run_page(page, tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_commands_that_do_not_run_are_valid(page: Path) -> None:
+    """Catches: a command or an option in a shell block that does not exist, or no longer."""
+    for block in parse_page(page.read_text(), page.name):
+        if block.language in SHELL and not block.is_run:
+            for command, *arguments in block.albert_torch_commands():
+                if not command.startswith("-") and "--plugin" not in arguments:
+                    command_parser(command).parse_arguments(arguments)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -124,6 +136,16 @@ def test_a_failing_block_is_reported(tmp_path: Path, text: str, message: str) ->
     page.write_text(text)
     with pytest.raises((PageError, AssertionError), match=re.escape(message)):
         run_page(page, tmp_path)
+
+
+def test_commands_are_found_in_pipelines_and_over_several_lines() -> None:
+    """Catches: a command that is not checked because of what stands before or after it."""
+    text = "```console\n$ cat x | albert-torch embed - \\\n    out.npy > log  # all\noutput\n```\n"
+    text += "```sh\nalbert-torch parity && albert-torch convert 'a b' c\n```\n"
+    commands = [
+        command for block in parse_page(text, "p") for command in block.albert_torch_commands()
+    ]
+    assert commands == [["embed", "-", "out.npy"], ["parity"], ["convert", "a b", "c"]]
 
 
 def test_fences_are_found_where_markdown_has_them() -> None:

@@ -87,6 +87,21 @@ class Block:
             return code
         return "\n".join(line[2:] for line in code.splitlines() if line.startswith("$ "))
 
+    def albert_torch_commands(self) -> list[list[str]]:
+        """The arguments of every `albert-torch` command in a shell block."""
+        script = self.commands() if "run" in self.directives else self.code
+        logical_lines = re.sub(r"\\\n\s*", " ", script).splitlines()
+        found = []
+        for line in logical_lines:
+            lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|<>&;()")
+            lexer.whitespace_split = True
+            words = list(lexer)
+            for start in [i for i, word in enumerate(words) if word == "albert-torch"]:
+                rest = words[start + 1 :]
+                end = next((i for i, word in enumerate(rest) if set(word) <= set("|<>&;()")), None)
+                found.append(rest[:end])
+        return found
+
 
 class PageError(AssertionError):
     """A block of a page failed."""
