@@ -74,20 +74,20 @@ class AlbertPreTrainedModel(nn.Module):
         """Draw the weights that no inner model has drawn yet (none on the meta device), and tie them."""
         inner = [child for child in self.children() if isinstance(child, AlbertPreTrainedModel)]
         drawn = {id(parameter) for child in inner for parameter in child.parameters()}
-        self._draw(
+        self._init_parameters(
             name for name, p in self.named_parameters() if id(p) not in drawn and not p.is_meta
         )
         self.tie_weights()
 
     def init_weights(self) -> None:
         """Draw all weights anew: normal, cut at two deviations, as Google's code does; biases 0, LayerNorm 1 and 0."""
-        self._draw(name for name, _ in self.named_parameters())
+        self._init_parameters(name for name, _ in self.named_parameters())
         self.tie_weights()
 
-    def _draw(self, names: Iterable[str]) -> None:
+    def _init_parameters(self, names: Iterable[str]) -> None:
         for name in names:
             module, _, leaf = name.rpartition(".")
-            draw(self.get_submodule(module), leaf, self.config.initializer_range)
+            init_parameter(self.get_submodule(module), leaf, self.config.initializer_range)
 
     def tie_weights(self) -> None:
         """Make the tied copies and their originals one parameter, if the config says so."""
@@ -170,7 +170,7 @@ class AlbertPreTrainedModel(nn.Module):
             for name in match.uninitialised
         }
         model.load_state_dict(tensors, strict=False, assign=True)
-        model._draw(match.uninitialised)
+        model._init_parameters(match.uninitialised)
         model.tie_weights()
         model.name_or_path = os.fspath(name_or_dir)
         assert not any(tensor.is_meta for tensor in model.state_dict().values())
@@ -295,7 +295,7 @@ class AlbertPreTrainedModel(nn.Module):
                 parameter.new_empty(size, *parameter.shape[1:]), parameter.requires_grad
             )
             setattr(module, name, data)
-            draw(module, name, self.config.initializer_range)
+            init_parameter(module, name, self.config.initializer_range)
             data[: len(parameter)] = parameter[:size]
         old.num_embeddings = self.config.vocab_size = self.base_model.config.vocab_size = size
         self.tie_weights()
@@ -396,7 +396,7 @@ def _head_modules() -> set[str]:
 
 
 @torch.no_grad()
-def draw(module: nn.Module, name: str, std: float) -> None:
+def init_parameter(module: nn.Module, name: str, std: float) -> None:
     """Initial values for the parameter `name` of a module: what `init_weights` says of all."""
     parameter = module.get_parameter(name)
     if name == "bias":

@@ -105,7 +105,7 @@ class AlbertForAnswerableQuestions(AlbertForQuestionAnswering):
     ) -> None:
         super().__init__(config, attn_implementation=attn_implementation, unpad=unpad)
         self.impossible = nn.Linear(config.hidden_size, 1)
-        self._draw(("impossible.weight", "impossible.bias"))
+        self._init_parameters(("impossible.weight", "impossible.bias"))
 
     def compute_logits(self, hidden: Tensor, pooled: Tensor) -> dict[str, Tensor]:
         """Return `start_logits`, `end_logits` and `impossible_logits` (B,)."""

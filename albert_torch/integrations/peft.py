@@ -1,16 +1,20 @@
-"""PEFT's defaults for an ALBERT."""
+"""Defaults for PEFT."""
 
 from __future__ import annotations
 
-from albert_torch.integrations.transformers import _optional
+from albert_torch.integrations import import_or_explain
+
+LORA_TARGET_MODULES = ("query", "value")
 
 
 def register_with_peft() -> None:
-    """Let LoRA adapt `query` and `value`, as in BERT, when its config for an ALBERT names no target modules.
+    """Let PEFT's LoRA adapt the query and value projections of an ALBERT by default.
 
-    Raises `ImportError` when peft is not installed.
+    PEFT does the same for BERT. A LoRA config that names its `target_modules` is not affected.
+
+    Raises:
+        ImportError: If peft is not installed.
     """
-    constants = _optional("peft").utils.constants
-    constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING.setdefault(
-        "albert", ["query", "value"]
-    )
+    constants = import_or_explain("peft").utils.constants
+    default_modules = constants.TRANSFORMERS_MODELS_TO_LORA_TARGET_MODULES_MAPPING
+    default_modules.setdefault("albert", list(LORA_TARGET_MODULES))

@@ -1,31 +1,24 @@
-"""Our models inside transformers: what its Auto classes and pipelines make of an ALBERT, after one call.
+"""Our models behind the Auto classes and pipelines of transformers.
 
-The classes made here have our modules and our forward pass, and transformers' way to load, save, tie and initialise.
-They are for clients that accept nothing but a `transformers.PreTrainedModel`; all others take the plain models.
+Most clients of transformers accept the plain models of this package. A few insist on a
+`transformers.PreTrainedModel`. For them, `register_with_transformers` derives a class from each of
+ours that has our modules and our forward pass, but loads, saves, ties and initialises weights in
+the way of transformers.
 """
 
 from __future__ import annotations
 
-from functools import cache, wraps
-from importlib import import_module
+from functools import wraps
 from inspect import getattr_static
 from typing import Any
 
-from albert_torch import heads
 from albert_torch.config import AlbertConfig
-from albert_torch.pretrained import AlbertPreTrainedModel, draw
+from albert_torch.heads import HEADS
+from albert_torch.integrations import import_or_explain
+from albert_torch.pretrained import AlbertPreTrainedModel, init_parameter
 
-AUTO_CLASSES = {
-    "AutoModel": "AlbertModel",
-    "AutoModelForPreTraining": "AlbertForPreTraining",
-    "AutoModelForMaskedLM": "AlbertForMaskedLM",
-    "AutoModelForSequenceClassification": "AlbertForSequenceClassification",
-    "AutoModelForTokenClassification": "AlbertForTokenClassification",
-    "AutoModelForQuestionAnswering": "AlbertForQuestionAnswering",
-    "AutoModelForMultipleChoice": "AlbertForMultipleChoice",
-}
-# What transformers does its own way; the rest of AlbertPreTrainedModel stays ours.
-THEIRS = (
+# Methods that are taken from transformers. Everything else is ours.
+_METHODS_OF_TRANSFORMERS = (
     "from_pretrained",
     "save_pretrained",
     "push_to_hub",
@@ -36,77 +29,102 @@ THEIRS = (
 
 
 def register_with_transformers() -> None:
-    """Make `AutoModel`, `AutoModelFor*` and `pipeline` build albert_torch's models for every ALBERT from now on.
+    """Make `AutoModel`, `AutoModelFor...` and `pipeline` build our models for every ALBERT.
 
-    Raises `ImportError` when transformers is not installed.
+    A head that is defined outside the package is registered too if it names an `auto_class`.
+
+    Raises:
+        ImportError: If transformers is not installed.
+        ValueError: If a head names an Auto class that transformers does not have.
     """
-    transformers = _optional("transformers")
-    for auto_class, name in AUTO_CLASSES.items():
-        getattr(transformers, auto_class).register(
-            transformers.AlbertConfig, inside_transformers(name), exist_ok=True
+    transformers: Any = import_or_explain("transformers")
+    for auto_class_name, model_class in auto_classes().items():
+        auto_class = getattr(transformers, auto_class_name, None)
+        if auto_class is None:
+            raise ValueError(
+                f"{model_class.__name__}.auto_class is {auto_class_name!r}, but this version of "
+                "transformers has no such class: correct it, or set it to None"
+            )
+        auto_class.register(
+            transformers.AlbertConfig, as_transformers_class(model_class), exist_ok=True
         )
 
 
-@cache
-def inside_transformers(name: str) -> Any:
-    """Our class of that name as a `transformers.PreTrainedModel`, which takes a `transformers.AlbertConfig`."""
-    transformers = _optional("transformers")
-    ours: type[AlbertPreTrainedModel] = getattr(heads, name)
+def auto_classes() -> dict[str, type[AlbertPreTrainedModel]]:
+    """Return the name of each Auto class and the model class that it builds.
+
+    If several classes name the same Auto class, it builds the one that was defined last.
+    """
+    return {head.auto_class: head for head in HEADS.values() if head.auto_class is not None}
+
+
+_derived_classes: dict[type[AlbertPreTrainedModel], Any] = {}
+
+
+def as_transformers_class(model_class: type[AlbertPreTrainedModel]) -> Any:
+    """Return a class derived from one of ours that is a `transformers.PreTrainedModel`.
+
+    Its constructor takes a `transformers.AlbertConfig`, and then the arguments of our class. The
+    result is always the same class for the same argument.
+    """
+    if model_class not in _derived_classes:
+        _derived_classes[model_class] = _derive(model_class)
+    return _derived_classes[model_class]
+
+
+def _derive(model_class: type[AlbertPreTrainedModel]) -> Any:
+    transformers: Any = import_or_explain("transformers")
 
     def __init__(self: Any, config: Any, *args: Any, **kwargs: Any) -> None:
         transformers.PreTrainedModel.__init__(self, config)
         kwargs.setdefault("attn_implementation", config._attn_implementation)
-        untied = AlbertConfig.from_dict(
-            config.to_dict(), tie_word_embeddings=False
-        )  # transformers ties, in post_init
-        plain = ours(untied, *args, **kwargs)
+        # transformers ties the weights itself, in its own post_init.
+        untied = AlbertConfig.from_dict(config.to_dict(), tie_word_embeddings=False)
+        plain = model_class(untied, *args, **kwargs)
         for module in plain.modules():
             if hasattr(module, "config"):
-                module.config = config  # one config for all: clients write to it
+                module.config = config  # one object for all modules, because clients change it
         self._modules.update(plain._modules)
-        vars(self).update(
-            {key: value for key, value in vars(plain).items() if key not in vars(self)}
-        )
+        for name, value in vars(plain).items():
+            vars(self).setdefault(name, value)
         self.post_init()
 
-    def tie_weights(
-        self: Any, *args: Any, **kwargs: Any
-    ) -> None:  # found anew at each call: loading replaces it
+    def tie_weights(self: Any, *args: Any, **kwargs: Any) -> None:
+        # Looked up at each call, because transformers replaces it while it loads.
         transformers.PreTrainedModel.tie_weights(self, *args, **kwargs)
 
     def _init_weights(self: Any, module: Any) -> None:
-        for leaf, _ in module.named_parameters(recurse=False):
-            draw(module, leaf, self.config.initializer_range)
+        for name, _ in module.named_parameters(recurse=False):
+            init_parameter(module, name, self.config.initializer_range)
 
-    @wraps(ours.forward)
+    @wraps(model_class.forward)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Any:
-        output = ours.forward(self, *args, **kwargs)
-        kind = getattr(transformers.models.albert.modeling_albert, type(output).__name__, None)
-        return output if kind is None else kind(**output)
+        output = model_class.forward(self, *args, **kwargs)
+        modeling = transformers.models.albert.modeling_albert
+        output_class = getattr(modeling, type(output).__name__, None)
+        return output if output_class is None else output_class(**output)
 
+    methods = {
+        name: getattr_static(transformers.PreTrainedModel, name)
+        for name in _METHODS_OF_TRANSFORMERS
+    }
     body = {
-        **{method: getattr_static(transformers.PreTrainedModel, method) for method in THEIRS},
+        **methods,
         "__init__": __init__,
         "forward": forward,
         "tie_weights": tie_weights,
         "_init_weights": _init_weights,
         "__module__": __name__,
-        "__doc__": ours.__doc__,
+        "__doc__": model_class.__doc__,
         "config_class": transformers.AlbertConfig,
         "_supports_sdpa": True,
     }
-    return type(name, (ours, transformers.PreTrainedModel), body)
+    return type(model_class.__name__, (model_class, transformers.PreTrainedModel), body)
 
 
 def __getattr__(name: str) -> Any:
-    """The classes by name, where pickle looks for them."""
-    if name in AUTO_CLASSES.values():
-        return inside_transformers(name)
+    """Return the derived class of that name; pickle looks for it here."""
+    for model_class in HEADS.values():
+        if model_class.__name__ == name:
+            return as_transformers_class(model_class)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def _optional(package: str) -> Any:
-    try:
-        return import_module(package)
-    except ImportError as error:
-        raise ImportError(f"{package} is not installed: pip install {package}") from error

@@ -3,6 +3,7 @@
 import copy
 import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,22 @@ from helpers.clients import SENTENCES, shape, unregister  # noqa: E402
 from helpers.reference import batch, labels  # noqa: E402
 
 import albert_torch  # noqa: E402
-from albert_torch.integrations import transformers as register  # noqa: E402
+from albert_torch.heads import AlbertHeadModel  # noqa: E402
+from albert_torch.integrations.peft import register_with_peft  # noqa: E402
+from albert_torch.integrations.transformers import (  # noqa: E402
+    auto_classes,
+    register_with_transformers,
+)
+from albert_torch.outputs import SequenceClassifierOutput  # noqa: E402
 
-PAIRS = list(register.AUTO_CLASSES.items())
+PAIRS = [
+    (auto_class, model_class.__name__)
+    for auto_class, model_class in auto_classes().items()
+    if model_class.__module__.startswith("albert_torch.")
+]
 
 
-def draw(model: torch.nn.Module) -> None:
+def randomise(model: torch.nn.Module) -> None:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.3)
@@ -30,9 +41,9 @@ def draw(model: torch.nn.Module) -> None:
 def test_an_auto_class_gives_our_model_with_their_numbers(
     auto_class: str, name: str, tmp_path: Path, registered: None
 ) -> None:
-    """Kills: a class left out, weights lost on the way, another forward pass than ours."""
+    """Catches: a class left out, weights lost on the way, another forward pass than ours."""
     theirs = getattr(transformers, name)(transformers.AlbertConfig(**shape(61))).double()
-    draw(theirs)
+    randomise(theirs)
     theirs.eval().save_pretrained(tmp_path / "theirs")
     auto = getattr(transformers, auto_class)
     ours, info = auto.from_pretrained(tmp_path / "theirs", output_loading_info=True)
@@ -57,7 +68,7 @@ def test_an_auto_class_gives_our_model_with_their_numbers(
 
 
 def test_what_a_checkpoint_lacks_is_drawn(checkpoint: Path, registered: None) -> None:
-    """Kills: head weights left as they were in memory, tied weights cut loose, loaded weights drawn over."""
+    """Catches: uninitialised head weights, tied weights cut loose, loaded weights overwritten."""
     model = transformers.AutoModelForMaskedLM.from_pretrained(checkpoint)
     head = model.predictions
     assert head.decoder.weight is model.albert.embeddings.word_embeddings.weight
@@ -77,7 +88,7 @@ def test_what_a_checkpoint_lacks_is_drawn(checkpoint: Path, registered: None) ->
 
 
 def test_arguments_reach_the_model(checkpoint: Path, registered: None) -> None:
-    """Kills: options of `from_pretrained` that stop at transformers; two configs, of which clients write to one."""
+    """Catches: options of `from_pretrained` that stop at transformers; two configs in one model."""
     model = transformers.AutoModelForSequenceClassification.from_pretrained(
         checkpoint, num_labels=3, dtype=torch.bfloat16, attn_implementation="eager"
     )
@@ -96,7 +107,7 @@ def test_arguments_reach_the_model(checkpoint: Path, registered: None) -> None:
 def test_masked_words_keep_their_tie_when_the_vocabulary_grows(
     checkpoint: Path, registered: None
 ) -> None:
-    """Kills: a decoder whose bias keeps the old size, or is another parameter than the head's."""
+    """Catches: a decoder whose bias keeps the old size, or is another parameter than the head's."""
     model = transformers.AutoModelForMaskedLM.from_pretrained(checkpoint)
     model.resize_token_embeddings(100)
     assert model.predictions.decoder.weight is model.get_input_embeddings().weight
@@ -116,14 +127,14 @@ def test_masked_words_keep_their_tie_when_the_vocabulary_grows(
 def test_a_pipeline_runs_on_our_model(
     task: str, auto_class: str, text: str, checkpoint: Path, tmp_path: Path
 ) -> None:
-    """Kills: a pipeline that refuses our class, or reads our outputs wrong."""
+    """Catches: a pipeline that refuses our class, or reads our outputs wrong."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
     theirs = getattr(transformers, auto_class).from_pretrained(checkpoint)
-    draw(theirs)
+    randomise(theirs)
     theirs.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     want = transformers.pipeline(task, model=str(tmp_path))(text)
-    register.register_with_transformers()
+    register_with_transformers()
     try:
         pipe = transformers.pipeline(task, model=str(tmp_path))
     finally:
@@ -133,16 +144,61 @@ def test_a_pipeline_runs_on_our_model(
     assert plain(got) == pytest.approx(plain(want), abs=1e-5)
 
 
+class AlbertForNextSentences(AlbertHeadModel):
+    """A head from outside the package that has an Auto class."""
+
+    output_class = SequenceClassifierOutput
+    head_modules = ("next_sentence",)
+    reads_pooler_only = True
+    auto_class = "AutoModelForNextSentencePrediction"
+
+    def __init__(self, config: albert_torch.AlbertConfig, **options: Any) -> None:
+        super().__init__(config, **options)
+        self.next_sentence = torch.nn.Linear(config.hidden_size, 2)
+        self.post_init()
+
+    def compute_logits(self, hidden: torch.Tensor, pooled: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"logits": self.next_sentence(pooled)}
+
+
+def test_a_head_from_outside_the_package_is_registered(
+    checkpoint: Path, tmp_path: Path, registered: None
+) -> None:
+    """Catches: a list of heads in place of the table; weights of the head lost on the way."""
+    auto_class = transformers.AutoModelForNextSentencePrediction
+    model = auto_class.from_pretrained(checkpoint)
+    assert isinstance(model, AlbertForNextSentences)
+    model.save_pretrained(tmp_path)
+    again = auto_class.from_pretrained(tmp_path).eval()
+    plain = AlbertForNextSentences.from_pretrained(tmp_path)
+    ids = torch.tensor([[2, 5, 3]])
+    torch.testing.assert_close(plain(ids).logits, again(ids).logits)
+
+
+def test_an_auto_class_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Catches: an AttributeError from deep inside that names no class."""
+    monkeypatch.setattr(AlbertForNextSentences, "auto_class", "AutoModelForNothing")
+    try:
+        with pytest.raises(
+            ValueError, match=r"AlbertForNextSentences.auto_class is 'AutoModelForNo"
+        ):
+            register_with_transformers()
+    finally:
+        monkeypatch.undo()
+        unregister()
+
+
 @pytest.mark.parametrize(
-    ("package", "call"), [("transformers", "with_transformers"), ("peft", "with_peft")]
+    ("package", "register"),
+    [("transformers", register_with_transformers), ("peft", register_with_peft)],
 )
 def test_a_missing_package_is_named(
-    package: str, call: str, monkeypatch: pytest.MonkeyPatch
+    package: str, register: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kills: a bare ImportError that does not say what to install."""
+    """Catches: a bare ImportError that does not say what to install."""
     monkeypatch.setitem(sys.modules, package, None)
     with pytest.raises(ImportError, match=f"{package} is not installed: pip install"):
-        getattr(register, f"register_{call}")()
+        register()
 
 
 def plain(result: Any) -> list[Any]:

@@ -1,8 +1,8 @@
-"""Sentences with labels and a tiny shape for the tests with client packages, and the undoing of a registration."""
+"""What the tests with client packages share: sentences with labels, a tiny model shape."""
 
 from typing import Any
 
-from albert_torch.integrations.transformers import AUTO_CLASSES
+from albert_torch.integrations.transformers import auto_classes
 
 SENTENCES = [
     ("a warm and funny film about growing old", 1),
@@ -17,7 +17,7 @@ SENTENCES = [
 
 
 def shape(vocab_size: int) -> dict[str, Any]:
-    """One layer, run three times."""
+    """Return the config of a model with one layer that runs three times."""
     sizes = {
         "embedding_size": 10,
         "hidden_size": 24,
@@ -33,10 +33,10 @@ def shape(vocab_size: int) -> dict[str, Any]:
 
 
 def unregister() -> None:
-    """Undo `register_with_transformers`, which has no such half: transformers keeps what is registered."""
+    """Undo `register_with_transformers`; transformers has no function for that."""
     import transformers
 
-    for name in AUTO_CLASSES:
+    for name in auto_classes():
         getattr(transformers, name)._model_mapping._extra_content.pop(
             transformers.AlbertConfig, None
         )
