@@ -107,7 +107,7 @@ def theirs(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float
         )  # fmt: skip
         trainer = transformers.Trainer(
             model=transformers.AlbertForSequenceClassification(config), args=arguments,
-            train_dataset=material.train.rows, data_collator=collated, callbacks=[Marks()],
+            train_dataset=material.train.examples, data_collator=collated, callbacks=[Marks()],
         )  # fmt: skip
         trainer.train()
     return speed(marks, args.skip)

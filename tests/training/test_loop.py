@@ -57,7 +57,7 @@ def test_the_losses_are_hf_trainers(assets: Path, tmp_path: Path) -> None:
         classifier_dropout=0.0, dropout=0.0, dev="none", max_grad_norm=0.1,
     )  # fmt: skip
     finetune(how, tmp_path / "run")
-    rows = load(how).train.rows
+    rows = load(how).train.examples
 
     class Theirs(transformers.Trainer):
         seen: ClassVar[list[float]] = []
