@@ -45,7 +45,7 @@ TOPICS = {
         "seed",
     ),
     "regularisation": ("dropout", "ffn_dropout_prob", "classifier_dropout"),
-    "low-rank deltas": ("lora_rank", "lora_alpha", "lora_per_depth"),
+    "LoRA": ("lora_rank", "lora_alpha", "lora_per_depth"),
     "speed and memory": ("dtype", "unpad", "gradient_checkpointing", "parallel"),
     "evaluation and records": (
         "metric",

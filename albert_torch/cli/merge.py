@@ -1,4 +1,4 @@
-"""`albert-torch merge`: a plain checkpoint from a base model and its low-rank deltas."""
+"""`albert-torch merge`: a plain checkpoint from a base model and a LoRA adapter."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import argparse
 from albert_torch.cli.convert import written_files
 from albert_torch.cli.options import MODEL_HELP, add_hub_arguments, source_of
 
-SUMMARY = "Merge the low-rank deltas of a fine-tuning run into a plain checkpoint."
+SUMMARY = "Merge a LoRA adapter and its base model into a plain checkpoint."
 EXAMPLES = """\
 examples:
   albert-torch finetune sst2 --data glue/SST-2 --out runs/sst2-lora --lora-rank 8
   albert-torch merge runs/sst2-lora merged
   albert-torch merge runs/sst2-lora merged --base-model models/albert-base-v2
 
-The result needs neither the base model nor the deltas, and transformers loads it. Deltas that all
-layers have in common become part of the shared weights. Those of --lora-per-depth differ from layer
-to layer, so they cannot: --expand then writes one set of weights for each layer.
+The result needs neither the base model nor the adapter, and transformers loads it. An adapter that
+all layers share becomes part of the shared weights. With --lora-per-depth the layers differ, so they
+cannot share weights any longer: --expand then writes separate weights for each layer.
 """
 
 
