@@ -65,15 +65,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_arguments(parser)
     add_model_arguments(parser)
     add_hub_arguments(parser)
+    parser.add_argument(
+        "--batch-tokens",
+        type=int,
+        metavar="N",
+        help="tokens to compute at a time (default: what is fastest on a CPU)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Classify the texts and write a result for each."""
     check_output_options(args, ("label", "score", "scores"))
     records = read_records(args)
+    options = batch_options(args)
     encoder = load_encoder(args)
     with open_results(args) as write:
-        for record, scores in _classified(encoder, records, batch_options(args)):
+        for record, scores in _classified(encoder, records, options):
             write(_result(record, scores, encoder))
     return 0
 

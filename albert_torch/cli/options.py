@@ -106,12 +106,6 @@ def add_model_arguments(parser: argparse.ArgumentParser, default: str | None = N
     )
     group.add_argument("--device", help="such as cpu, cuda, cuda:1 or mps (default: cpu)")
     add_threads_argument(group)
-    group.add_argument(
-        "--batch-tokens",
-        type=int,
-        metavar="N",
-        help="tokens to compute at a time (default: what is fastest on a CPU)",
-    )
 
 
 def add_threads_argument(parser: argparse._ActionsContainer) -> None:
@@ -190,8 +184,16 @@ def load_encoder(args: argparse.Namespace, **options: Any) -> Encoder:
 
 
 def batch_options(args: argparse.Namespace) -> dict[str, int]:
-    """Return `--batch-tokens` as an argument of the encoder's methods, if it was given."""
-    return {} if args.batch_tokens is None else {"batch_tokens": args.batch_tokens}
+    """Return `--batch-tokens` as an argument of the encoder's methods, if it was given.
+
+    Raises:
+        ValueError: The number is not positive.
+    """
+    if args.batch_tokens is None:
+        return {}
+    if args.batch_tokens < 1:
+        raise ValueError(f"--batch-tokens {args.batch_tokens}: give a number above 0")
+    return {"batch_tokens": args.batch_tokens}
 
 
 # ---- files ----
