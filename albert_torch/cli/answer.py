@@ -33,16 +33,17 @@ SUMMARY = "Answer questions from a text of any length."
 EXAMPLES = """\
 examples:
   albert-torch answer "Who stood on the deck?" book.txt --model runs/squad1
-  albert-torch answer "Who stood on the deck?" book.txt --model runs/squad2 --allow-no-answer
+  albert-torch answer "Who stood on the deck?" book.txt --model runs/squad2 \\
+      --allow-no-answer
   albert-torch answer questions.txt book.txt --model runs/squad1 --format csv
   albert-torch answer questions.jsonl --context-column paragraph --model runs/squad1
-  pdftotext paper.pdf - | albert-torch answer "What was measured?" - --model runs/squad1
+  pdftotext x.pdf - | albert-torch answer "What was measured?" - --model runs/squad1
 
 output formats (in the order of the questions):
   text            the captain
                   98.12%, characters 17 to 28
-  jsonl           {"question": "...", "answer": "the captain", "score": 0.981204, "start": 17,
-                   "end": 28}
+  jsonl           {"question": "Who ...?", "answer": "the captain", "score": 0.981204,
+                   "start": 17, "end": 28}
   csv             question,answer,score,start,end
 
 `start` and `end` count the characters of the context. An empty answer means that the text holds

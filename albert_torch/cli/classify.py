@@ -38,19 +38,20 @@ examples:
   albert-torch classify "a warm and funny film" --model runs/sst2
   albert-torch classify reviews.csv --column review --id-column id --model runs/sst2 \\
       --output labels.csv
-  albert-torch classify pairs.tsv --column premise --pair-column hypothesis --model runs/mnli
+  albert-torch classify pairs.tsv --column premise --pair-column hypothesis \\
+      --model runs/mnli
   zcat reviews.txt.gz | albert-torch classify - --model runs/sst2 --dtype int8 | head
 
 input formats:
   .txt            one text per line
-  .csv, .tsv      the first line names the columns; --column says which one holds the texts
-  .jsonl, .json   objects with the same keys:       {"id": 7, "review": "a warm and funny film"}
+  .csv, .tsv      the first line names the columns, and --column the one to classify
+  .jsonl, .json   objects: {"id": 7, "review": "a warm and funny film"}
   .parquet        needs pyarrow
 
 output formats (in the order of the input):
   text            positive   98.12%  a warm and funny film
-  jsonl           {"text": "a warm and funny film", "label": "positive", "score": 0.981204,
-                   "scores": {"negative": 0.018796, "positive": 0.981204}}
+  jsonl           {"text": "a warm and funny film", "label": "positive",
+                   "score": 0.981204, "scores": {"negative": 0.018796, ...}}
   csv             text,label,score,score_negative,score_positive
                   a warm and funny film,positive,0.981204,0.018796,0.981204
 

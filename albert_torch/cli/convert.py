@@ -12,13 +12,13 @@ EXAMPLES = """\
 examples:
   albert-torch convert runs/sst2 exported
   albert-torch convert albert/albert-base-v2 albert-bf16 --dtype bfloat16
-  albert-torch convert runs/sst2-lora merged      (merges the adapter and the base model)
+  albert-torch convert runs/sst2-lora merged     (merges adapter and base model)
 
 It reads model.safetensors and pytorch_model.bin, sharded or not, with old parameter names (gamma,
-beta) and prefixes (module., albert.). Heads, dtype and tokenizer are kept.
-The adapter of a run with --lora-rank is merged into its base model; with --lora-per-depth the layers
-then differ, and the result is larger. `albert-torch parity DST` checks that transformers computes
-the same numbers from the result.
+beta) and prefixes (module., albert.). Heads, dtype and tokenizer are kept. The adapter of a run
+with --lora-rank is merged into its base model; with --lora-per-depth the layers then differ, and
+the result is larger. `albert-torch parity DST` checks that transformers computes the same numbers
+from the result.
 """
 
 

@@ -34,11 +34,11 @@ SUMMARY = "Write a vector for each text of a file."
 EXAMPLES = """\
 examples:
   albert-torch embed sentences.txt vectors.npy
-  albert-torch embed papers.jsonl vectors.parquet --column abstract --normalize --dtype int8
-  zcat sentences.txt.gz | albert-torch embed - vectors.npy --model albert/albert-base-v2
+  albert-torch embed papers.jsonl vectors.parquet --column abstract --dtype int8
+  zcat texts.txt.gz | albert-torch embed - vectors.npy --model albert/albert-base-v2
 
-The vectors are float32, in the order of the input. In Python: numpy.load("vectors.npy"). A run that
-was interrupted continues where it stopped when the same command is given again.
+The vectors are float32, in the order of the input; in Python, numpy.load("vectors.npy") reads them.
+A run that was interrupted continues where it stopped when the same command is given again.
 """
 
 

@@ -18,13 +18,13 @@ SUMMARY = "Show the most probable words for each [MASK] of a text."
 EXAMPLES = """\
 examples:
   albert-torch fill-mask "the captain stood on the [MASK] of the ship"
-  albert-torch fill-mask "the [MASK] of the [MASK]" --top-k 3 --model albert/albert-base-v2
+  albert-torch fill-mask "the [MASK] of [MASK]" --top-k 3 --model albert/albert-base-v2
   albert-torch fill-mask sentences.txt --format csv --output words.csv
   echo "it was a dark and stormy [MASK]" | albert-torch fill-mask - --format jsonl
 
 output formats (in the order of the input):
   text            mask 1   42.10%  deck
-  jsonl           {"text": "...", "masks": [[{"token": "deck", "score": 0.421}, ...], ...]}
+  jsonl           {"text": "...", "masks": [[{"token": "deck", "score": 0.421}, ...]]}
   csv             text,mask,rank,token,score: a row for each token
 
 The default model comes with the package and is small; it needs no network.

@@ -17,11 +17,13 @@ EXAMPLES = """\
 examples:
   albert-torch recipes
   albert-torch finetune sst2 --data glue/SST-2 --out runs/sst2
-  albert-torch finetune sst2 --data glue/SST-2 --out runs/try --scale 0.01 --dtype bfloat16
-  albert-torch finetune classification --data reviews --text review --label stars --out runs/stars
+  albert-torch finetune sst2 --data glue/SST-2 --out runs/try --scale 0.01
+  albert-torch finetune classification --data reviews --text review --label stars \\
+      --out runs/stars
   albert-torch finetune sst2 --data glue/SST-2 --out runs/lora --lora-rank 8 --seeds 5
-  albert-torch finetune my.toml --plugin my_task.py --task my_task:MyTask --out runs/mine
-  torchrun --nproc-per-node 2 -m albert_torch finetune sst2 --data glue/SST-2 --out runs/sst2
+  albert-torch finetune my.toml --plugin my_task.py --task my_task:MyTask --out runs/x
+  torchrun --nproc-per-node 2 -m albert_torch finetune sst2 --data glue/SST-2 \\
+      --out runs/sst2
 
 The directory of the run then holds the best model in the layout of the Hub, its tokenizer,
 metrics.jsonl, result.json, the recipe that ran, and last.pt, from which --resume continues.

@@ -15,8 +15,8 @@ examples:
   albert-torch merge runs/sst2-lora merged --base-model models/albert-base-v2
 
 The result needs neither the base model nor the adapter, and transformers loads it. An adapter that
-all layers share becomes part of the shared weights. With --lora-per-depth the layers differ, so they
-cannot share weights any longer: --expand then writes separate weights for each layer.
+all layers share becomes part of the shared weights. With --lora-per-depth the layers differ, so
+they cannot share weights any longer: --expand then writes separate weights for each layer.
 """
 
 

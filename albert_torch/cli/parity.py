@@ -18,7 +18,7 @@ from albert_torch.cli.options import (
 SUMMARY = "Compare every number that a model computes with transformers."
 EXAMPLES = """\
 examples:
-  albert-torch parity                                (the packaged model and generated checkpoints)
+  albert-torch parity                     (the packaged model and generated ones)
   albert-torch parity albert/albert-base-v2
   albert-torch parity runs/sst2 --dtype float64 --backend sdpa --text my-texts.txt
   albert-torch parity runs/sst2 --html parity.html --json parity.json

@@ -6,6 +6,7 @@ import argparse
 import difflib
 import re
 import shutil
+import textwrap
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -49,6 +50,23 @@ class CommandParser(argparse.ArgumentParser):
                 self.error(f"there is no option {name}{hint}")
         return self.parse_args(arguments)
 
+    def format_help(self) -> str:
+        """Return the help, whose first line names only what must be given."""
+        if self.usage is None:
+            self.usage = " ".join([self.prog, *self._required_arguments(), "[options]"])
+        return super().format_help()
+
+    def _required_arguments(self) -> list[str]:
+        positional, options = [], []
+        for action in self._actions:
+            metavar = str(action.metavar or action.dest)
+            if action.option_strings and action.required:
+                options.append(f"{action.option_strings[0]} {metavar}")
+            elif not action.option_strings:
+                shown = f"{metavar} ..." if action.nargs == "+" else metavar
+                positional.append(f"[{shown}]" if action.nargs == "?" else shown)
+        return positional + options
+
     def error(self, message: str) -> NoReturn:
         """Raise the mistake as one sentence."""
         match = re.fullmatch(r"unrecognized arguments: (.*)", message)
@@ -66,6 +84,14 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
     def __init__(self, prog: str) -> None:
         width = min(MAX_WIDTH, shutil.get_terminal_size().columns) - 2
         super().__init__(prog, max_help_position=28, width=width)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        """Wrap paragraphs of prose; keep those with indented lines, such as examples."""
+        paragraphs = [
+            paragraph if "\n " in paragraph else textwrap.fill(paragraph, width)
+            for paragraph in text.strip("\n").split("\n\n")
+        ]
+        return "\n\n".join(paragraphs)
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""

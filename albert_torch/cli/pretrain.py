@@ -12,9 +12,9 @@ EXAMPLES = """\
 examples:
   albert-torch train-tokenizer texts --out tokenizer --vocab-size 6000
   albert-torch pretrain nano --tokenizer tokenizer --corpus texts --out runs/mine
-  albert-torch pretrain base-v2 --corpus texts --dev held-out.txt --out runs/base --scale 0.001
-  albert-torch pretrain nano --tokenizer tokenizer --corpus texts --out runs/mine --resume
-  torchrun --nproc-per-node 4 -m albert_torch pretrain base-v2 --corpus texts --out runs/base
+  albert-torch pretrain base-v2 --corpus texts --dev held-out.txt --out runs/base
+  torchrun --nproc-per-node 4 -m albert_torch pretrain base-v2 --corpus texts \\
+      --out runs/base
 
 The corpus is tokenized once. The directory of the run then holds the model in the layout of the
 Hub, its tokenizer, metrics.jsonl, the recipe that ran, and last.pt, from which --resume continues.

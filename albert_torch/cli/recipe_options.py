@@ -19,7 +19,6 @@ Field = dataclasses.Field[Any]
 
 def add_run_arguments(parser: argparse.ArgumentParser, example: str) -> None:
     """Add the recipe, where the run is written to, and how it is started."""
-    parser.usage = f"{parser.prog} RECIPE --out DIR [options]"
     parser.add_argument(
         "recipe",
         metavar="RECIPE",

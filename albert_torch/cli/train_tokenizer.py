@@ -9,7 +9,8 @@ EXAMPLES = """\
 examples:
   albert-torch train-tokenizer texts --out tokenizer --vocab-size 6000
   albert-torch train-tokenizer corpus.jsonl.zst more.txt --column body --out tokenizer
-  albert-torch train-tokenizer wikimedia/wikipedia:20231101.de --out german --keep-accents
+  albert-torch train-tokenizer wikimedia/wikipedia:20231101.de --out german \\
+      --keep-accents
 
 The result is a directory with tokenizer.json, for `albert-torch pretrain --tokenizer DIR`.
 """

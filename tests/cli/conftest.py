@@ -42,7 +42,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def text_file(tmp_path: Path) -> Path:
-    """Three lines of text; the longest is the first, so that sorting by length changes the order."""
+    """Three lines of text, the longest first, so that sorting by length changes the order."""
     path = tmp_path / "texts.txt"
     path.write_text("the captain stood on the deck\na ship\nthe sea .\n")
     return path

@@ -81,10 +81,11 @@ def test_a_table_of_questions_and_contexts(cli: CommandLine, reader: str, tmp_pa
 
 def test_options_reach_the_encoder(cli: CommandLine, reader: str) -> None:
     """Catches: `--max-answer-length` or `--allow-no-answer` that changes nothing."""
-    words = [
-        len(json.loads(cli.output("answer", question, CONTEXT, "--model", reader, "--max-answer-length", "1"))["answer"].split())
-        for question in ("the captain", "a ship", "the sea", "on deck")
-    ]  # fmt: skip
+    words = []
+    for question in ("the captain", "a ship", "the sea", "on deck"):
+        options = ["--model", reader, "--max-answer-length", "1"]
+        answer = json.loads(cli.output("answer", question, CONTEXT, *options))["answer"]
+        words.append(len(answer.split()))
     assert words == [1, 1, 1, 1]
     out = cli.output("answer", "sea", CONTEXT, "--model", reader, "--allow-no-answer")
     want = Encoder.from_pretrained(reader).answer("sea", CONTEXT, allow_no_answer=True)

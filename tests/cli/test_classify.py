@@ -56,7 +56,7 @@ def test_text_argument_options_and_standard_input_say_the_same(
 def test_tables_with_a_column_and_an_id(
     cli: CommandLine, classifier: str, tmp_path: Path, suffix: str
 ) -> None:
-    """Catches: a column option that is ignored, an id that is lost or stands beside another text."""
+    """Catches: a column option that is ignored, an id that is lost or belongs to another text."""
     rows = [{"id": f"n{number}", "review": text} for number, text in enumerate(TEXTS)]
     path = tmp_path / f"reviews.{suffix}"
     if suffix in ("csv", "tsv"):
@@ -184,7 +184,7 @@ def test_a_file_that_is_a_directory_or_a_device(
         (["-", "--pair-column", "b"], "--pair-column does not apply to plain text"),
         (["{table}"], "has no column 'text'; the columns are id, label, number, review"),
         (["{table}", "--column", "number"], "row 1: the column 'number' holds int, not text; name"),
-        (["{table}", "--column", "review", "--id-column", "label"], "--id-column label: the results"),
+        (["{table}", "--column", "review", "--id-column", "label"], "--id-column label: the"),
         (["the sea", "--output", "x.parquet"], "--output x.parquet: the suffix must be .txt, "),
         (["the sea", "--output", "nowhere/x.csv"], "the directory nowhere does not exist"),
         (["the sea", "--format", "xml"], "invalid choice: 'xml'"),
