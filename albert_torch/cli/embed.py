@@ -62,16 +62,16 @@ def run(args: argparse.Namespace) -> int:
     """Write the vectors, and say how many there are."""
     check_writable(args.output, "OUTPUT")
     with _as_file(args) as source:
-        from albert_torch.inference.encode_file import embed
+        from albert_torch.inference.encode_file import encode_file
 
         encoder = load_encoder(args, pooling=args.pooling)
-        count = embed(
+        count = encode_file(
             encoder,
             source,
             Path(args.output),
             column=args.column or str(COLUMN.default),
-            normalize=args.normalize,
-            show=not args.quiet,
+            normalize_embeddings=args.normalize,
+            show_progress_bar=not args.quiet,
         )
     print(f"{count} vectors of {encoder.config.hidden_size} numbers in {args.output}")
     return 0

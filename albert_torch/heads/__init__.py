@@ -23,7 +23,12 @@ from that. A class that is defined outside the package is a full member:
             return F.mse_loss(logits["logits"].squeeze(-1), labels["labels"])
 """
 
-from albert_torch.heads.base import AlbertHeadModel, EncoderInputs, OutputOptions
+from albert_torch.heads.base import (
+    AlbertHeadModel,
+    EncoderInputs,
+    OutputOptions,
+    flatten_choices,
+)
 from albert_torch.heads.classification import (
     AlbertForMultipleChoice,
     AlbertForSequenceClassification,
@@ -55,4 +60,5 @@ __all__ = [
     "AlbertSOPHead",
     "EncoderInputs",
     "OutputOptions",
+    "flatten_choices",
 ]

@@ -151,7 +151,7 @@ class AlbertHeadModel(AlbertPreTrainedModel):
         """
         num_choices = None
         if self.has_choices:
-            inputs, num_choices = _flatten_choices(inputs)
+            inputs, num_choices = flatten_choices(inputs)
         encoded = self._encode(inputs, options)
         hidden = encoded.last_hidden_state  # (B, T, H)
         assert hidden is not None
@@ -187,7 +187,7 @@ class AlbertHeadModel(AlbertPreTrainedModel):
         return encoded
 
 
-def _flatten_choices(inputs: EncoderInputs) -> tuple[EncoderInputs, int | None]:
+def flatten_choices(inputs: EncoderInputs) -> tuple[EncoderInputs, int | None]:
     """Flatten (B, C, ...) to (B * C, ...), and return C, or None if there are no tokens."""
     name = "input_ids" if inputs.inputs_embeds is None else "inputs_embeds"
     tokens: Tensor | None = getattr(inputs, name)

@@ -1,201 +1,221 @@
-"""The encoder on packed rows: no padding, no mask, weights prepared once and reused by every run of the shared layer.
+"""The encoder on packed rows: no padding and no mask, and weights that are prepared once.
 
-Rows come sorted by length, so that attention meets neighbours of like lengths, and are computed some hundred tokens at
-a time, so that what passes between two products stays in the cache.
+The rows of a batch are computed in chunks, so that what passes between two matrix products stays in
+the cache.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from itertools import accumulate
+from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from albert_torch.config import AlbertConfig
-from albert_torch.inference.kernels import int8
-from albert_torch.inference.kernels import linear as kernels
-from albert_torch.inference.kernels.attention import Attention
-from albert_torch.inference.parallel import shares, side_by_side
-from albert_torch.inference.scheduling import filling, plan
+from albert_torch.inference.backend import (
+    AttentionKernel,
+    DeviceBackend,
+    LayerObservers,
+    LayerWeights,
+)
+from albert_torch.inference.kernels.int8 import Observer
+from albert_torch.inference.kernels.linear import FeedForward, LinearWeights
+from albert_torch.inference.packed_batch import PackedBatch
+from albert_torch.inference.parallel import parallel_map
 from albert_torch.model import AlbertLayer, AlbertTransformer
 
 
-def linears(
-    layer: AlbertLayer, dtype: torch.dtype, device: torch.device
-) -> dict[str, kernels.Linear]:
-    """The weights and biases of a layer's four products."""
-    attention = layer.attention
-    modules = {
-        "qkv": (attention.query, attention.key, attention.value),
-        "dense": (attention.dense,),
-        "ffn": (layer.ffn,),
-        "ffn_output": (layer.ffn_output,),
-    }
-    return {
-        name: (
-            torch.cat([x.weight for x in some]).to(device, dtype),
-            torch.cat([x.bias for x in some]).to(device, dtype),
+class EncoderStates(NamedTuple):
+    """What the encoder returns, in the order of the packed tokens and in float32.
+
+    Attributes:
+        last_hidden_state: (K, H), the needed tokens after the last layer.
+        hidden_states: L + 1 tensors (S, H), the embedding projection first; None unless asked for.
+    """
+
+    last_hidden_state: Tensor
+    hidden_states: tuple[Tensor, ...] | None
+
+
+def layer_weights(layer: AlbertLayer, dtype: torch.dtype, device: torch.device) -> LayerWeights:
+    """Copy a layer's weights, with queries, keys and values as one matrix product."""
+
+    def weights_of(*linears: nn.Module) -> LinearWeights:
+        return LinearWeights(
+            torch.cat([linear.get_parameter("weight") for linear in linears]).to(device, dtype),
+            torch.cat([linear.get_parameter("bias") for linear in linears]).to(device, dtype),
         )
-        for name, some in modules.items()
-    }
+
+    attention = layer.attention
+    return LayerWeights(
+        qkv=weights_of(attention.query, attention.key, attention.value),
+        dense=weights_of(attention.dense),
+        ffn=weights_of(layer.ffn),
+        ffn_output=weights_of(layer.ffn_output),
+    )
+
+
+class PackedLayerNorm:
+    """A LayerNorm with a copy of the weights, in a backend's dtype and on its device."""
+
+    def __init__(self, norm: nn.LayerNorm, backend: DeviceBackend) -> None:
+        self.shape, self.eps = norm.normalized_shape, norm.eps
+        self.weight = norm.weight.to(backend.device, backend.dtype, copy=True)
+        self.bias = norm.bias.to(backend.device, backend.dtype, copy=True)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(S, H) -> (S, H)."""
+        return F.layer_norm(x, self.shape, self.weight, self.bias, self.eps)
 
 
 class PackedLayer:
-    """`AlbertLayer` on packed tokens: four matrix products, Q, K and V being one of them."""
+    """`AlbertLayer` on packed tokens."""
 
-    def __init__(
-        self, layer: AlbertLayer, config: AlbertConfig, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        self.eps, self.hidden_act = config.layer_norm_eps, config.hidden_act
-        given = linears(layer, dtype, device)
-        self.qkv, self.dense = kernels.linear(*given["qkv"]), kernels.linear(*given["dense"])
-        self.feed_forward: kernels.Kernel = kernels.FeedForward(
-            given["ffn"], given["ffn_output"], self.hidden_act
+    def __init__(self, layer: AlbertLayer, config: AlbertConfig, backend: DeviceBackend) -> None:
+        weights = layer_weights(layer, backend.dtype, backend.device)
+        self.kernels = backend.layer_kernels(weights, config.hidden_act)
+        self.attention_norm = PackedLayerNorm(layer.attention.LayerNorm, backend)
+        self.output_norm = PackedLayerNorm(layer.full_layer_layer_norm, backend)
+
+    def __call__(self, x: Tensor, attend: AttentionKernel, needed: Tensor | None = None) -> Tensor:
+        """Apply the layer (section 3.1).  (S, H) -> (S, H).
+
+        Args:
+            x: (S, H)
+            attend: Attention of the rows that `x` consists of.
+            needed: (K,) long. If given, only these tokens are computed after the attention, and the
+                result is (K, H).
+        """
+        context = attend(self.kernels.qkv(x))  # (S, H)
+        if needed is not None:
+            context, x = context[needed], x[needed]
+        x = self.attention_norm(self.kernels.dense(context, x))
+        return self.output_norm(self.kernels.feed_forward(x, x))
+
+    def observe(self) -> LayerObservers:
+        """From now on, record the mean and the range of the inputs of the matrix products."""
+        feed_forward = self.kernels.feed_forward
+        if not isinstance(feed_forward, FeedForward):
+            raise TypeError(f"calibration needs a FeedForward, not a {type(feed_forward).__name__}")
+        observers = LayerObservers(
+            qkv=Observer(self.kernels.qkv),
+            dense=Observer(self.kernels.dense),
+            ffn=Observer(feed_forward),
+            ffn_output=Observer(feed_forward.down),
         )
-        norms = (layer.attention.LayerNorm, layer.full_layer_layer_norm)
-        self.norms = [
-            (norm.weight.to(device, dtype, copy=True), norm.bias.to(device, dtype, copy=True))
-            for norm in norms
-        ]
-
-    def record(self) -> dict[str, int8.Recorder]:
-        """From now on, note the inputs of the products; by name."""
-        assert isinstance(self.feed_forward, kernels.FeedForward)
-        seen = {"qkv": int8.Recorder(self.qkv), "dense": int8.Recorder(self.dense)}
-        seen["ffn_output"] = int8.Recorder(self.feed_forward.ffn_output)
-        self.feed_forward.ffn_output = seen["ffn_output"]
-        seen["ffn"] = int8.Recorder(self.feed_forward)
-        self.qkv, self.dense, self.feed_forward = seen["qkv"], seen["dense"], seen["ffn"]
-        return seen
-
-    def to_int8(self, layer: AlbertLayer, seen: dict[str, int8.Recorder]) -> None:
-        """Compute in bytes, in the ranges that were seen."""
-        given = linears(layer, torch.float32, torch.device("cpu"))
-        attention_dtype = torch.bfloat16 if kernels.bf16_pays() else torch.float32
-        self.qkv = int8.Int8Linear(*given["qkv"], seen["qkv"], attention_dtype)
-        self.dense = int8.Int8Linear(*given["dense"], seen["dense"])
-        self.feed_forward = int8.Int8FeedForward(
-            given["ffn"], given["ffn_output"], self.hidden_act, seen["ffn"], seen["ffn_output"]
-        )
-
-    def __call__(self, x: Tensor, attend: Attention, keep: Tensor | None = None) -> Tensor:
-        """(S, H) -> (S, H), or the rows `keep` of it, the only ones that are then computed past the attention."""
-        context = attend(self.qkv(x))  # (S, H)
-        if keep is not None:
-            context, x = context[keep], x[keep]
-        x = self._norm(self.dense(context, x), 0)
-        return self._norm(self.feed_forward(x, x), 1)
-
-    def _norm(self, x: Tensor, which: int) -> Tensor:
-        return F.layer_norm(x, x.shape[-1:], *self.norms[which], self.eps)
+        feed_forward.down = observers.ffn_output
+        self.kernels.qkv, self.kernels.dense = observers.qkv, observers.dense
+        self.kernels.feed_forward = observers.ffn
+        return observers
 
 
-def _groups(encoder: AlbertTransformer) -> list[list[AlbertLayer]]:
+def _layer_groups(encoder: AlbertTransformer) -> list[list[AlbertLayer]]:
+    """The G groups of stored layers."""
     return [list(group.albert_layers) for group in encoder.albert_layer_groups]  # type: ignore[arg-type]
 
 
 class PackedEncoder:
-    """`AlbertTransformer` on packed rows."""
+    """`AlbertTransformer` on packed rows.
+
+    Args:
+        encoder: The module whose weights are copied.
+        config: Its config.
+        backend: Provides the kernels and the schedule.
+        calibration: Rows from which a backend that needs calibration takes the ranges of
+            activations.
+    """
 
     def __init__(
         self,
         encoder: AlbertTransformer,
         config: AlbertConfig,
-        dtype: torch.dtype,
-        device: torch.device,
+        backend: DeviceBackend,
+        calibration: PackedBatch | None = None,
     ) -> None:
-        self.config, self.dtype = config, dtype
-        mapping = encoder.embedding_hidden_mapping_in
-        weight, bias = (x.to(device, dtype, copy=True) for x in (mapping.weight, mapping.bias))
-        self.project = kernels.linear(weight, bias)
+        self.config, self.backend = config, backend
+        projection = encoder.embedding_hidden_mapping_in
+        weight = projection.weight.to(backend.device, backend.dtype, copy=True)
+        bias = projection.bias.to(backend.device, backend.dtype, copy=True)
+        self.project = backend.linear(LinearWeights(weight, bias))  # E -> H
         self.groups = [
-            [PackedLayer(layer, config, dtype, device) for layer in group]
-            for group in _groups(encoder)
+            [PackedLayer(layer, config, backend) for layer in group]
+            for group in _layer_groups(encoder)
         ]
+        if calibration is not None:
+            self._calibrate(encoder, calibration)
 
-    def to_int8(self, encoder: AlbertTransformer, embedded: Tensor, lengths: Sequence[int]) -> None:
-        """Compute in bytes; the ranges of what passes through the layers are taken from these rows."""
-        seen = [[layer.record() for layer in group] for group in self.groups]
-        self(embedded, lengths, staffs=[1])  # one chunk after another, as a recorder counts
-        for group, packed, recorders in zip(_groups(encoder), self.groups, seen, strict=True):
-            for layer, one, recorder in zip(group, packed, recorders, strict=True):
-                one.to_int8(layer, recorder)
+    def _calibrate(self, encoder: AlbertTransformer, batch: PackedBatch) -> None:
+        """Replace the kernels by quantized ones, with the ranges observed on a batch."""
+        observers = [[layer.observe() for layer in group] for group in self.groups]
+        self(batch, max_workers=1)  # observers are not thread-safe
+        for group, packed_group, group_observers in zip(
+            _layer_groups(encoder), self.groups, observers, strict=True
+        ):
+            for layer, packed_layer, observed in zip(
+                group, packed_group, group_observers, strict=True
+            ):
+                weights = layer_weights(layer, self.backend.dtype, self.backend.device)
+                packed_layer.kernels = self.backend.quantized_kernels(
+                    weights, self.config.hidden_act, observed
+                )
 
     def __call__(
         self,
-        embedded: Tensor,
-        lengths: Sequence[int],
-        keep: Tensor | None = None,
-        hidden_states: list[Tensor] | None = None,
-        staffs: Sequence[int] | None = None,
-    ) -> Tensor:
-        """(S, E) -> (S, H) in float32, or only the tokens that `keep` (S,), bool, marks.
+        batch: PackedBatch,
+        *,
+        output_hidden_states: bool = False,
+        max_workers: int | None = None,
+    ) -> EncoderStates:
+        """Encode a batch.
 
-        `lengths`: of the rows, ascending. Into `hidden_states` go the projection and the result of each run. `staffs`:
-        how many workers there may be on a CPU, most first; None: as the threads allow.
+        Args:
+            batch: The rows, and which tokens are needed.
+            output_hidden_states: Whether to return the states of all layers as well.
+            max_workers: Largest number of threads that compute chunks at the same time; None means
+                no limit.
         """
-        workers, chunks = 1, [list(range(len(lengths)))] if lengths else []
-        if embedded.device.type == "cpu":
-            workers, chunks = plan(
-                lengths, self.config.hidden_size, shares() if staffs is None else staffs
-            )
-        empty = partial(torch.empty, dtype=torch.float32, device=embedded.device)
-        x: Tensor = empty(
-            len(embedded) if keep is None else int(keep.sum()), self.config.hidden_size
-        )
-        if hidden_states is not None:
-            shape = len(embedded), self.config.hidden_size
-            hidden_states += [empty(*shape) for _ in range(self.config.num_hidden_layers + 1)]
-        starts = [0, *accumulate(lengths)]
-        places = None if keep is None else torch.where(keep, keep.cumsum(0) - 1, -1)
-        side_by_side(
-            partial(self._encode, embedded, starts, places, x, hidden_states or []), chunks, workers
-        )
-        return x
+        hidden_size = self.config.hidden_size
+        num_tokens, device = len(batch.embeddings), batch.embeddings.device
+        result = torch.empty(batch.num_results, hidden_size, dtype=torch.float32, device=device)
+        hidden_states = [
+            torch.empty(num_tokens, hidden_size, dtype=torch.float32, device=device)
+            for _ in range(self.config.num_hidden_layers + 1 if output_hidden_states else 0)
+        ]
+        plan = self.backend.schedule(batch.row_lengths, hidden_size, max_workers)
+        encode_chunk = partial(self._encode_chunk, batch, result, hidden_states)
+        parallel_map(encode_chunk, plan.chunks, plan.num_workers)
+        return EncoderStates(result, tuple(hidden_states) if output_hidden_states else None)
 
-    @torch.inference_mode()  # what is written to was made outside, and is what autograd takes
-    def _encode(
+    # The tensors that are written to are made outside of inference mode, so that autograd accepts
+    # them.
+    @torch.inference_mode()
+    def _encode_chunk(
         self,
-        embedded: Tensor,
-        starts: Sequence[int],
-        places: Tensor | None,
-        out: Tensor,
-        states: Sequence[Tensor],
+        batch: PackedBatch,
+        result: Tensor,
+        hidden_states: Sequence[Tensor],
         rows: Sequence[int],
     ) -> None:
-        """Of these rows, write their last states into `out`, and all the others into `states`.
+        """Encode some rows of a batch; write to `result` (K, H) and `hidden_states` (S, H)."""
+        chunk = batch.chunk(rows, self.backend.padding_to_block)
+        attend = self.backend.attention(chunk.row_lengths, self.config.num_attention_heads)
+        x = self.project(chunk.embeddings.to(self.backend.dtype))  # (C, H)
+        for depth, layers in enumerate(self._groups_by_depth()):
+            if hidden_states:
+                hidden_states[depth][chunk.tokens] = x[: chunk.num_tokens].float()
+            is_last_group = depth == self.config.num_hidden_layers - 1
+            for layer in layers[:-1]:
+                x = layer(x, attend)
+            x = layers[-1](x, attend, chunk.needed if is_last_group else None)
+        if hidden_states:
+            hidden_states[-1][chunk.tokens] = x[: chunk.num_tokens].float()
+        result[chunk.results] = x[: chunk.num_results].float()
 
-        `starts`: of all rows. `places` (S,): where in `out` a token goes, -1 for one that is not kept; None: all are.
-        """
-        here: slice | Tensor = slice(
-            starts[rows[0]], starts[rows[-1] + 1]
-        )  # the tokens of the rows
-        if len(rows) <= rows[-1] - rows[0]:
-            here = torch.tensor([i for row in rows for i in range(starts[row], starts[row + 1])])
-        x, kept, there = embedded[here], None, here
-        if places is not None:
-            kept = (places[here] >= 0).nonzero().squeeze(1)
-            there = places[here][kept]
-        real, wanted = len(x), len(x) if kept is None else len(kept)
-        lengths = [starts[row + 1] - starts[row] for row in rows]
-        if x.device.type == "cpu":
-            if extra := filling(real):
-                x, lengths = (
-                    torch.cat([x, x[:extra]]),
-                    [*lengths, extra],
-                )  # one row more, that nobody reads
-            kept = kept if kept is None else torch.cat([kept, kept[: filling(wanted)]])
-        attend = Attention(lengths, self.config.num_attention_heads)
-        x = self.project(x.to(self.dtype))  # (S, H)
-        count = self.config.num_hidden_layers
-        runs = [layer for i in range(count) for layer in self.groups[i * len(self.groups) // count]]
-        for i, layer in enumerate(runs):
-            if states and i % self.config.inner_group_num == 0:
-                states[i // self.config.inner_group_num][here] = x[:real].float()
-            x = layer(x, attend, kept if i == len(runs) - 1 else None)
-        if states:
-            states[-1][here] = x[:real].float()
-        out[there] = x[:wanted].float()
+    def _groups_by_depth(self) -> Iterable[list[PackedLayer]]:
+        """The group of layers at each of the L depths."""
+        num_layers, num_groups = self.config.num_hidden_layers, len(self.groups)
+        for depth in range(num_layers):
+            yield self.groups[depth * num_groups // num_layers]

@@ -1,143 +1,119 @@
-"""`optimize`: a model in, and out comes one that answers the same call faster, for inference alone."""
+"""`optimize` turns a model into one that answers the same call faster, for inference only."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Sequence
-from itertools import accumulate, chain
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from albert_torch import heads, outputs
+from albert_torch.heads import HEADS, AlbertHeadModel, EncoderInputs, flatten_choices
+from albert_torch.inference.backend import DeviceBackend, select_backend
 from albert_torch.inference.encoder import PackedEncoder
-from albert_torch.inference.kernels import linear as kernels
+from albert_torch.inference.packed_batch import PackedBatch, PackedOutput
 from albert_torch.model import AlbertModel
+from albert_torch.outputs import ModelOutput
 from albert_torch.pretrained import AlbertPreTrainedModel
 
-DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.int8)
-CALIBRATION_LENGTHS = (16, 32, 64, 128, 256)  # tokens, of random rows
-
-Give = Callable[[Tensor], Tensor]  # tokens as they were computed -> as the caller gets them
-Head = Callable[[Any, Tensor, Tensor | None, Give], outputs.ModelOutput]
-
-
-def _two(x: Tensor) -> tuple[Tensor, Tensor]:
-    return x[..., 0], x[..., 1]
-
-
-# class -> its output, from the model, the tokens x (S, H), the pooled rows (B, H)
-_HEADS: dict[type[AlbertPreTrainedModel], Head] = {
-    AlbertModel: lambda m, x, pooled, give: outputs.BaseModelOutputWithPooling(give(x), pooled),
-    heads.AlbertForPreTraining: lambda m, x, pooled, give: outputs.AlbertForPreTrainingOutput(
-        None, give(m.predictions(x)), m.sop_classifier(pooled)
-    ),
-    heads.AlbertForMaskedLM: lambda m, x, pooled, give: outputs.MaskedLMOutput(
-        None, give(m.predictions(x))
-    ),
-    heads.AlbertForSequenceClassification: lambda m, x, pooled, give: (
-        outputs.SequenceClassifierOutput(None, m.classifier(pooled))
-    ),
-    heads.AlbertForTokenClassification: lambda m, x, pooled, give: outputs.TokenClassifierOutput(
-        None, give(m.classifier(x))
-    ),
-    heads.AlbertForQuestionAnswering: lambda m, x, pooled, give: (
-        outputs.QuestionAnsweringModelOutput(None, *_two(give(m.qa_outputs(x))))
-    ),
-    heads.AlbertForMultipleChoice: lambda m, x, pooled, give: outputs.MultipleChoiceModelOutput(
-        None, m.classifier(pooled)
-    ),
-}
-# These heads read nothing but the first token of each row.
-_POOLED = (heads.AlbertForSequenceClassification, heads.AlbertForMultipleChoice)
+CALIBRATION_LENGTHS = (16, 32, 64, 128, 256)  # tokens of the random rows that int8 is calibrated on
 
 
 def optimize(
     model: AlbertPreTrainedModel,
-    dtype: torch.dtype = torch.float32,
+    dtype: torch.dtype | str = torch.float32,
     device: torch.device | str | None = None,
     *,
     calibration: Sequence[Sequence[int]] | None = None,
+    backend: DeviceBackend | None = None,
 ) -> OptimizedAlbert:
-    """The model, prepared for inference: the same call and output, only faster; it does not follow later training.
+    """Return an inference-only copy of a model, with the same call signature and outputs.
 
-    `dtype`: float32; bfloat16 (on a CPU whose bfloat16 products are the slower ones, float32 is computed); float16 on
-    GPUs; int8 on CPUs, see `int8.py`. `device` None: the model's own. `calibration`: rows of ids to take the ranges of
-    int8 from, in place of random ones.
+    The model itself is not changed, and the copy does not follow later changes of its weights.
 
-    Raises `TypeError` for a model of another kind, `ValueError` for another dtype, or one the device has not.
+    Args:
+        model: An instance of any class in `HEADS`.
+        dtype: float32; bfloat16 (on a CPU whose bfloat16 products are slower, float32 is used);
+            float16 on GPUs; int8 on CPUs, see `kernels.int8`. A name such as "int8" is accepted.
+        device: Where the copy runs. None means the device of the model.
+        calibration: Rows of token ids from which int8 takes the ranges of activations. None means
+            random rows, which serve as well.
+        backend: Kernels and scheduling of your own, in place of the ones for `dtype` and `device`.
+
+    Raises:
+        TypeError: If the model is not an instance of a class in `HEADS`.
+        ValueError: If the dtype is unknown or not available on the device, or if calibration rows
+            are given for a dtype that does not need them.
     """
-    if not isinstance(model, tuple(_HEADS)):
-        raise TypeError(
-            f"optimize takes one of {', '.join(c.__name__ for c in _HEADS)}, not {type(model).__name__}"
-        )
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={dtype} is not one of {', '.join(map(str, DTYPES))}")
-    device = torch.device(model.device if device is None else device)
-    if (device.type == "cpu" and dtype == torch.float16) or (
-        device.type != "cpu" and dtype == torch.int8
-    ):
+    if not isinstance(model, tuple(HEADS.values())):
+        names = ", ".join(model_class.__name__ for model_class in HEADS.values())
+        raise TypeError(f"optimize takes a model of one of {names}, not {type(model).__name__}")
+    if backend is None:
+        backend = select_backend(dtype, model.device if device is None else device)
+    if calibration is not None and not backend.needs_calibration:
         raise ValueError(
-            f"dtype={dtype} is not for {device.type}: float16 is for GPUs, int8 for CPUs; use bfloat16"
+            f"calibration rows are for int8 only, but the dtype is {dtype}: leave them out"
         )
-    if calibration is not None and dtype != torch.int8:
-        raise ValueError(
-            f"calibration is for dtype=torch.int8 alone, not for {dtype}; leave it out"
-        )
-    return OptimizedAlbert(model, dtype, device, calibration)
+    return OptimizedAlbert(model, backend, calibration)
 
 
 class OptimizedAlbert(nn.Module):
-    """What `optimize` makes: call it with a padded batch as the model, or call `packed` with rows of ids.
+    """An inference-only ALBERT, made by `optimize`.
 
-    Only real tokens are computed, and in the last layer only what the head reads. Outputs are float32.
+    Call it with a padded batch, like the model it was made from, or call `packed` with rows of
+    token ids. Only real tokens are computed, and in the last layer only those that the head reads.
+    All outputs are float32.
+
+    Attributes:
+        config: A copy of the model's config.
+        model: The embeddings, the pooler and the head of the model, in float32; the encoder is
+            None.
+        encoder: The encoder on packed rows.
     """
 
     @torch.no_grad()
     def __init__(
         self,
         model: AlbertPreTrainedModel,
-        dtype: torch.dtype,
-        device: torch.device,
-        calibration: Sequence[Sequence[int]] | None,
+        backend: DeviceBackend,
+        calibration: Sequence[Sequence[int]] | None = None,
     ) -> None:
         super().__init__()
         self.config = copy.deepcopy(model.config)
-        self.kind = next(kind for kind in type(model).__mro__ if kind in _HEADS)
         encoder = model.base_model.encoder
-        shell = copy.deepcopy(
-            model, {id(encoder): None}
-        )  # embeddings, pooler and head; the encoder is not copied
-        self.model = shell.float().to(device).eval().requires_grad_(False)
-        if dtype == torch.bfloat16 and device.type == "cpu" and not kernels.bf16_pays():
-            dtype = torch.float32
-        self.encoder = PackedEncoder(
-            encoder, self.config, torch.float32 if dtype == torch.int8 else dtype, device
-        )
-        if dtype == torch.int8:
-            self.encoder.to_int8(encoder, *self._calibration(calibration))
+        without_encoder = copy.deepcopy(model, {id(encoder): None})
+        self.model = without_encoder.float().to(backend.device).eval().requires_grad_(False)
+        calibration_batch = None
+        if backend.needs_calibration:
+            rows = self._random_rows() if calibration is None else calibration
+            calibration_batch = self._pack(rows)
+        self.encoder = PackedEncoder(encoder, self.config, backend, calibration_batch)
         self.training = False
 
-    def _calibration(self, rows: Sequence[Sequence[int]] | None) -> tuple[Tensor, list[int]]:
-        """The embeddings of some rows, random ones if none are given, and the rows' lengths."""
-        if rows is None:
-            generator, config = torch.Generator().manual_seed(0), self.config
-            lengths = [min(n, config.max_position_embeddings) for n in CALIBRATION_LENGTHS]
-            rows = [
-                torch.randint(config.vocab_size, (n,), generator=generator).tolist()
-                for n in lengths
-            ]
-        rows = sorted(rows, key=len)
-        ids = self._ids(rows)[None]
-        columns = self._ids(range(len(row)) for row in rows)[None]
-        return self.model.base_model.embeddings(ids, None, columns)[0], [len(row) for row in rows]
+    @property
+    def model_class(self) -> type[AlbertPreTrainedModel]:
+        """The class of the model that was optimized."""
+        return type(self.model)
+
+    def _random_rows(self) -> list[list[int]]:
+        generator = torch.Generator().manual_seed(0)
+        limit, vocab_size = self.config.max_position_embeddings, self.config.vocab_size
+        return [
+            torch.randint(vocab_size, (min(length, limit),), generator=generator).tolist()
+            for length in CALIBRATION_LENGTHS
+        ]
 
     def train(self, mode: bool = True) -> OptimizedAlbert:
-        """Does nothing for False.  Raises `ValueError` for True."""
+        """Do nothing for `mode=False`.
+
+        Raises:
+            ValueError: For `mode=True`.
+        """
         if mode:
             raise ValueError(
-                "an optimized model is for inference: train the plain model, then call optimize again"
+                "an optimized model is for inference only: train the plain model and call optimize "
+                "again"
             )
         return self
 
@@ -147,7 +123,7 @@ class OptimizedAlbert(nn.Module):
         )
 
     @torch.no_grad()
-    def forward(
+    def forward(  # noqa: PLR0913 - the signature of the model that was optimized
         self,
         input_ids: Tensor | None = None,
         attention_mask: Tensor | None = None,
@@ -157,134 +133,154 @@ class OptimizedAlbert(nn.Module):
         output_attentions: bool | None = None,
         output_hidden_states: bool | None = None,
         return_dict: bool | None = None,
-    ) -> Any:
-        """As the model's own `forward`, without labels and attentions; what it gives at padding is zero.
+    ) -> ModelOutput | tuple[Any, ...]:
+        """Compute what the model's own `forward` does, without labels and attentions.
 
-        Raises `ValueError` as the model does, for a mask that is not (B, T), and when attentions are asked for.
+        Args:
+            input_ids: Token ids, (B, T), or (B, C, T) for a model with choices.
+            attention_mask: (B, T), nonzero at real tokens, wherever they are.
+            token_type_ids: Segment of each token, (B, T); 0 everywhere by default.
+            position_ids: Position of each token, (B, T); 0 to T - 1 by default.
+            inputs_embeds: Word embeddings, (B, T, E), instead of `input_ids`.
+            output_attentions: Must not be true.
+            output_hidden_states: Whether to return all hidden states. None means the value in the
+                config, as for the other two.
+            return_dict: Whether to return an output object rather than a tuple.
+
+        Returns:
+            The model's output class, or a tuple of its fields that are not None. At padding, all
+            values are zero.
+
+        Raises:
+            ValueError: If the model would raise it, if `attention_mask` is not (B, T), or if
+                attentions are asked for.
         """
-        if self.config.output_attentions if output_attentions is None else output_attentions:
+        if _or_default(output_attentions, self.config.output_attentions):
             raise ValueError(
-                "the fast path never makes attention probabilities: call the plain model for them"
+                "the fast path does not compute attention probabilities: call the plain model for "
+                "them"
             )
-        inputs = [input_ids, token_type_ids, position_ids, inputs_embeds, attention_mask]
-        choices = 0
-        if self.kind is heads.AlbertForMultipleChoice:
-            choices = next((x.shape[1] for x in inputs if x is not None), 0)
-            inputs = [None if x is None else x.flatten(0, 1) for x in inputs]  # (B * C, T)
-        attention_mask = inputs.pop()
-        embedded = self.model.base_model.embeddings(*inputs)  # (B, T, E)
-        rows, length, _ = embedded.shape
-        if attention_mask is None:
-            attention_mask = embedded.new_ones(rows, length)
-        if attention_mask.shape != (rows, length):
-            raise ValueError(
-                f"attention_mask is {tuple(attention_mask.shape)}, must be {(rows, length)} here"
-            )
-        real = attention_mask.bool()
-        lengths, order = real.sum(dim=1).sort(stable=True)  # shortest row first
-        row, column = real[order].nonzero().unbind(dim=1)  # (S,) each
-        row = order[row]
-        cells = row * length + column  # where the tokens stand in the batch
-
-        def give(tokens: Tensor) -> Tensor:
-            padded = tokens.new_zeros(rows * length, tokens.shape[-1])
-            return padded.index_copy_(0, cells, tokens).view(rows, length, -1)  # (B, T, ...)
-
-        seen: list[Tensor] | None = None
-        if (
-            self.config.output_hidden_states
-            if output_hidden_states is None
-            else output_hidden_states
-        ):
-            seen = []
-        full = [n for n in lengths.tolist() if n]
-        output = self._run(embedded.flatten(0, 1)[cells], full, column, row, rows, give, None, seen)
-        if choices:
-            output.logits = output.logits.view(-1, choices)
-        return (
-            output
-            if (self.config.return_dict if return_dict is None else return_dict)
-            else output.to_tuple()
+        inputs = EncoderInputs(
+            input_ids, attention_mask, token_type_ids, position_ids, inputs_embeds
         )
+        num_choices = None
+        if self.model_class.has_choices:
+            inputs, num_choices = flatten_choices(inputs)
+        with_hidden_states = _or_default(output_hidden_states, self.config.output_hidden_states)
+        batch = self._pack_padded(inputs, with_hidden_states)
+        states = self.encoder(batch, output_hidden_states=with_hidden_states)
+        per_token, per_row = self._head_outputs(batch, states.last_hidden_state)
+        values = per_row | {name: batch.to_padded(value) for name, value in per_token.items()}
+        if num_choices is not None:
+            shape = (-1, num_choices)
+            values = {name: torch.unflatten(x, 0, shape) for name, x in values.items()}
+        output = self.model_class.output_class(**values)
+        if states.hidden_states is not None:
+            output["hidden_states"] = tuple(map(batch.to_padded, states.hidden_states))
+        return_dict = _or_default(return_dict, self.config.return_dict)
+        return output if return_dict else output.to_tuple()
 
     @torch.no_grad()
     def packed(
         self,
         rows: Sequence[Sequence[int]],
         token_type_ids: Sequence[Sequence[int]] | None = None,
-        keep: Sequence[Sequence[int]] | None = None,
-        head: bool = True,
-    ) -> Any:
-        """The output for rows of ids, of any lengths, none padded: what is (B, T, ...) in a batch is (S, ...) here,
-        row after row.
+        *,
+        needed_columns: Sequence[Sequence[int]] | None = None,
+        apply_head: bool = True,
+    ) -> PackedOutput:
+        """Compute the outputs for rows of token ids of any lengths, without padding.
 
-        `keep`: the places in each row that are wanted, ascending; only they are then computed in the last layer, and
-        returned. `head=False` gives what is under the head, as from `AlbertModel`.
-        Raises `ValueError` for no rows, an empty one, one longer than the model has positions, or unknown ids.
+        Args:
+            rows: The token ids of each row.
+            token_type_ids: The segment of each token; 0 everywhere by default.
+            needed_columns: For each row, the columns of the tokens that are needed, ascending. The
+                last layer then computes only these, and only they are returned. By default all
+                tokens are returned.
+            apply_head: Whether to apply the head. If not, the result is that of an `AlbertModel`.
+
+        Returns:
+            Values by name of the output field. Those with one value per row are left out if
+            `needed_columns` lacks the first token of a row.
+
+        Raises:
+            ValueError: If there are no rows, if a row is empty or has more tokens than the model
+                has positions, or if an id is unknown.
         """
-        lengths = [len(row) for row in rows]
-        limit = self.config.max_position_embeddings
-        if not lengths or not all(0 < n <= limit for n in lengths):
+        if apply_head and self.model_class.reads_pooler_only:
+            needed_columns = [[0]] * len(rows)
+        batch = self._pack(rows, token_type_ids, needed_columns)
+        last_hidden_state = self.encoder(batch).last_hidden_state  # (K, H)
+        per_token, per_row = self._head_outputs(batch, last_hidden_state, apply_head)
+        values = per_row | {name: batch.to_rows(value) for name, value in per_token.items()}
+        return PackedOutput(values, batch.results_per_row())
+
+    def _pack_padded(self, inputs: EncoderInputs, with_hidden_states: bool) -> PackedBatch:
+        embeddings = self.model.base_model.embeddings(
+            inputs.input_ids, inputs.token_type_ids, inputs.position_ids, inputs.inputs_embeds
+        )  # (B, T, E)
+        mask, batch_shape = inputs.attention_mask, embeddings.shape[:2]
+        if mask is None:
+            mask = embeddings.new_ones(batch_shape)
+        if mask.shape != batch_shape:
             raise ValueError(
-                f"rows have {lengths} tokens; give at least one row, each of 1 to {limit} tokens"
+                f"attention_mask has shape {tuple(mask.shape)}, but the fast path takes only "
+                f"{tuple(batch_shape)}, one value for each token"
             )
-        order = sorted(range(len(rows)), key=lengths.__getitem__)  # shortest row first; stable
-        starts = [0, *accumulate(lengths)]  # of the rows, as given
-        cells = self._ids(range(starts[i], starts[i + 1]) for i in order)  # (S,)
-        columns = self._ids(range(lengths[i]) for i in order)  # (S,)
-        row = self._ids([i] * lengths[i] for i in order)  # (S,)
-        segments = (
-            torch.zeros_like(cells)
-            if token_type_ids is None
-            else self._ids(token_type_ids[i] for i in order)
-        )
-        inputs = (self._ids(rows[i] for i in order)[None], segments[None], columns[None])
-        embedded = self.model.base_model.embeddings(*inputs)[0]  # (S, E)
-        kept = None
-        if keep is not None:
-            kept = torch.zeros(len(cells), dtype=torch.bool, device=cells.device)
-            kept[self._ids([starts[i] + place for place in keep[i]] for i in range(len(rows)))] = (
-                True  # as given
-            )
-            kept = kept[cells]
-            cells = cells[kept]
+        first_only = self.model_class.reads_pooler_only and not with_hidden_states
+        return PackedBatch.from_padded(embeddings, mask, first_tokens_only=first_only)
 
-        def give(tokens: Tensor) -> Tensor:
-            return tokens if order == sorted(order) else tokens[cells.argsort()]
-
-        return self._run(
-            embedded, [lengths[i] for i in order], columns, row, len(rows), give, kept, None, head
-        )
-
-    def _ids(self, rows: Iterable[Iterable[int]]) -> Tensor:
-        return torch.tensor(
-            list(chain.from_iterable(rows)), dtype=torch.long, device=self.model.device
-        )
-
-    def _run(
+    def _pack(
         self,
-        embedded: Tensor,
-        lengths: Sequence[int],
-        column: Tensor,
-        row: Tensor,
-        rows: int,
-        give: Give,
-        keep: Tensor | None,
-        hidden_states: list[Tensor] | None,
-        head: bool = True,
-    ) -> Any:
-        """Sorted, packed tokens (S, E), each with its place and row -> the output of this kind of model."""
-        kind = self.kind if head else AlbertModel
-        first = column == 0
-        if hidden_states is None and issubclass(kind, _POOLED):
-            keep = first
-        x = self.encoder(embedded, lengths, keep, hidden_states)  # (S, H), or what was kept of it
-        pooled, pooler = None, self.model.base_model.pooler
-        if pooler is not None and (keep is None or torch.equal(keep, first)):
-            starts = x.new_zeros(rows, x.shape[1])
-            starts[row[first]] = x[first] if keep is None else x
-            pooled = torch.tanh(pooler(starts))  # (B, H)
-        output: Any = _HEADS[kind](self.model, x, pooled, give)
-        if hidden_states is not None:
-            output.hidden_states = tuple(map(give, hidden_states))
-        return output
+        rows: Sequence[Sequence[int]],
+        token_type_ids: Sequence[Sequence[int]] | None = None,
+        needed_columns: Sequence[Sequence[int]] | None = None,
+    ) -> PackedBatch:
+        limit = self.config.max_position_embeddings
+        row_lengths = [len(row) for row in rows]
+        if not row_lengths or not all(0 < length <= limit for length in row_lengths):
+            raise ValueError(
+                f"the rows have {row_lengths} tokens: give at least one row, each of 1 to {limit} "
+                "tokens"
+            )
+        return PackedBatch.from_rows(
+            rows,
+            token_type_ids,
+            needed_columns,
+            embed=self.model.base_model.embeddings,
+            device=self.model.device,
+        )
+
+    def _head_outputs(
+        self, batch: PackedBatch, hidden: Tensor, apply_head: bool = True
+    ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """Apply the pooler and the head to the last hidden states (K, H) of the needed tokens.
+
+        Returns:
+            Two dicts by name of the output field: values per token (K, ...), in packed order, and
+            values per row (B, ...), in the caller's order. The latter is empty if the first token
+            of some row is not among the needed ones.
+        """
+        base: AlbertModel = self.model.base_model
+        pooled = batch.first_tokens(hidden)  # (B, H)
+        if pooled is not None and base.pooler is not None:
+            pooled = base.pool(pooled)
+        if not apply_head or not isinstance(self.model, AlbertHeadModel):
+            if pooled is None or base.pooler is None:
+                return {"last_hidden_state": hidden}, {}
+            return {"last_hidden_state": hidden}, {"pooler_output": pooled}
+        if pooled is None:  # what is computed from these zeros is not returned
+            zeros = hidden.new_zeros(batch.shape[0], hidden.shape[1])
+            logits = self.model.compute_logits(hidden, zeros)
+        else:
+            logits = self.model.compute_logits(hidden, pooled)
+        per_token = {
+            name: value for name, value in logits.items() if self.model.has_token_axis(name)
+        }
+        if pooled is None:
+            return per_token, {}
+        return per_token, {name: value for name, value in logits.items() if name not in per_token}
+
+
+def _or_default(argument: bool | None, default: bool) -> bool:
+    return default if argument is None else argument

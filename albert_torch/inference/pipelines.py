@@ -1,33 +1,48 @@
-"""Text in, labels, words or answers out: what the heads say of it, on the fast path."""
+"""Text in; labels, words or answers out: what the heads compute, on the fast path.
+
+`Encoder` has a method for each of these functions.
+"""
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from albert_torch import heads
-from albert_torch.inference.optimize import OptimizedAlbert
-from albert_torch.inference.scheduling import CHUNK_TOKENS, parts
-from albert_torch.pretrained import AlbertPreTrainedModel
-from albert_torch.tokenization.tokenizer import AlbertTokenizer
+from albert_torch.heads import (
+    AlbertForMaskedLM,
+    AlbertForQuestionAnswering,
+    AlbertForSequenceClassification,
+)
+from albert_torch.inference.packed_batch import PackedOutput
+from albert_torch.inference.text_model import BATCH_TOKENS, Text, TextModel, iter_batches
 
-WINDOW = 512  # texts that are sorted by length, and held, at a time
-BATCH_TOKENS = 4 * CHUNK_TOKENS  # whole chunks for two or four workers
-FEW_TOKENS = 1024  # so few leave little behind, and handing it back takes a millisecond
+DEFAULT_STRIDE = 128  # tokens that neighbouring windows of a long context share
 
-Text = str | tuple[str, str]
-Row = TypeVar("Row", bound=tuple[Any, ...])
+
+class TokenPrediction(NamedTuple):
+    """A token for a masked position.
+
+    Attributes:
+        token: The token as the vocabulary spells it; "▁" marks the beginning of a word.
+        score: Its probability among all tokens.
+    """
+
+    token: str
+    score: float
 
 
 class Answer(NamedTuple):
-    """A piece of the context: its text, where it stands (in characters), and its probability."""
+    """The answer to a question: a part of the context, or nothing.
+
+    Attributes:
+        text: The answer; "" means that the context does not answer the question.
+        start: Index of its first character in the context.
+        end: Index after its last character.
+        score: Its probability among all answers that were considered.
+    """
 
     text: str
     start: int
@@ -35,176 +50,196 @@ class Answer(NamedTuple):
     score: float
 
 
-class Tasks:
-    """An optimized model and its tokenizer."""
+def classify(
+    text_model: TextModel, texts: Sequence[Text], *, batch_tokens: int = BATCH_TOKENS
+) -> list[dict[str, float]]:
+    """Classify texts or pairs of texts.
 
-    def __init__(
-        self, model: OptimizedAlbert, tokenizer: AlbertTokenizer, max_length: int | None = None
-    ) -> None:
-        self.model, self.tokenizer, self.config = model, tokenizer, model.config
-        limit = min(self.config.max_position_embeddings, tokenizer.model_max_length)
-        if max_length is not None and not 3 <= max_length <= limit:
-            raise ValueError(
-                f"max_length={max_length} must be from 3 to {limit}, which is what the model takes"
+    Args:
+        text_model: A model with a sequence classification head.
+        texts: The texts.
+        batch_tokens: How many tokens are computed at a time.
+
+    Returns:
+        For each text a dict from label to probability, most probable label first. For a regression
+        model the value is the number itself.
+
+    Raises:
+        ValueError: If the model has another head.
+    """
+    text_model.require_head(AlbertForSequenceClassification)
+    config = text_model.config
+    names = config.id2label or {}
+    results: list[dict[str, float]] = []
+    for window in text_model.tokenize_windows(texts):
+        order = sorted(range(len(window)), key=lambda index: len(window[index].input_ids))
+        logits: dict[int, Tensor] = {}  # by index in the window
+        for batch in iter_batches([len(window[i].input_ids) for i in order], batch_tokens):
+            indices = order[batch.start : batch.stop]
+            output = text_model.model.packed(
+                [window[i].input_ids for i in indices], [window[i].token_type_ids for i in indices]
             )
-        self.max_length = limit if max_length is None else max_length
-
-    def tokenized(self, texts: Iterable[Text]) -> Iterator[tuple[list[list[int]], list[list[int]]]]:
-        """`input_ids` and `token_type_ids` of each `WINDOW` texts, read one window ahead in a thread."""
-        source = iter(texts)
-
-        def read() -> Any:
-            window = list(islice(source, WINDOW))
-            return (
-                self.tokenizer(window, truncation=True, max_length=self.max_length)
-                if window
-                else None
+            logits.update(zip(indices, output["logits"].cpu(), strict=True))
+        for index in range(len(window)):
+            values = _label_scores(logits[index], config.problem_type)
+            best_first = values.argsort(descending=True).tolist()
+            results.append(
+                {names.get(label, f"LABEL_{label}"): float(values[label]) for label in best_first}
             )
-
-        with ThreadPoolExecutor(1) as thread:
-            ahead = thread.submit(read)
-            while (batch := ahead.result()) is not None:
-                ahead = thread.submit(read)
-                yield batch["input_ids"], batch["token_type_ids"]
-
-    def classify(
-        self, texts: Sequence[Text], *, batch_tokens: int = BATCH_TOKENS
-    ) -> list[dict[str, float]]:
-        """For each text, every label's probability, the likeliest first; for a regression model its number.
-
-        Raises `ValueError` for a model that is no classifier.
-        """
-        self._must_be(heads.AlbertForSequenceClassification)
-        names = self.config.id2label or {}
-        results: list[dict[str, float]] = []
-        for ids, types in self.tokenized(texts):
-            order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-            scores: dict[int, Tensor] = {}
-            for batch in batches([(ids[i], types[i], i) for i in order], batch_tokens):
-                rows, kinds, places = zip(*batch, strict=True)
-                scores.update(zip(places, self.model.packed(rows, kinds).logits.cpu(), strict=True))
-            for i in range(len(ids)):
-                values = _probabilities(scores[i], self.config.problem_type)
-                best = values.argsort(descending=True).tolist()
-                results.append(
-                    {names.get(label, f"LABEL_{label}"): float(values[label]) for label in best}
-                )
-        return results
-
-    def fill_mask(self, text: Text, top_k: int = 5) -> list[list[tuple[str, float]]]:
-        """For each `[MASK]` in the text, the `top_k` likeliest tokens and their probabilities.
-
-        Raises `ValueError` for a model without an MLM head and for a text without a mask.
-        """
-        self._must_be(heads.AlbertForMaskedLM)
-        batch = self.tokenizer([text], truncation=True, max_length=self.max_length)
-        ids, types = batch["input_ids"], batch["token_type_ids"]
-        places = [i for i, token in enumerate(ids[0]) if token == self.tokenizer.mask_token_id]
-        if not places:
-            raise ValueError(
-                f"the first {self.max_length} tokens hold no {self.tokenizer.mask_token}; put it where a word is to be"
-            )
-        probabilities = self.model.packed(ids, types, keep=[places]).logits.softmax(
-            dim=-1
-        )  # (masks, V)
-        best = probabilities.topk(min(top_k, probabilities.shape[-1]))
-        return [
-            [
-                (self.tokenizer.convert_ids_to_tokens(i), p)
-                for i, p in zip(tokens, values, strict=True)
-            ]
-            for tokens, values in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        ]
-
-    def answer(
-        self,
-        question: str,
-        context: str,
-        *,
-        stride: int | None = None,
-        max_answer_length: int = 30,
-        allow_no_answer: bool = False,
-    ) -> Answer:
-        """The likeliest answer in the context; a long one is read in windows that share `stride` tokens.
-
-        `stride` None: 128, or a quarter of a short `max_length`. `max_answer_length`: in tokens. `allow_no_answer`: the
-        answer is "" when none is likelier (SQuAD 2.0).
-        Raises `ValueError` for a model without a QA head, and when no room is left beside the question.
-        """
-        self._must_be(heads.AlbertForQuestionAnswering)
-        batch = self.tokenizer(
-            [(question, context)],
-            truncation="only_second",
-            max_length=self.max_length,
-            stride=min(128, self.max_length // 4) if stride is None else stride,
-            return_overflowing_tokens=True,
-            return_offsets_mapping=True,
-            return_special_tokens_mask=True,
-        )
-        ids, types = batch["input_ids"], batch["token_type_ids"]
-        output = self.model.packed(ids, types)
-        lengths = [len(row) for row in ids]
-        windows = zip(
-            output.start_logits.split(lengths), output.end_logits.split(lengths), strict=True
-        )
-        spans, empty = [], []
-        for row, (start, end) in enumerate(windows):
-            inside = (torch.tensor(types[row]) == 1) & (
-                torch.tensor(batch["special_tokens_mask"][row]) == 0
-            )
-            band = (
-                torch.ones(lengths[row], lengths[row]).triu().tril(max_answer_length - 1).bool()
-            )  # start <= end
-            allowed = band & inside & inside[:, None]
-            spans.append((start[:, None] + end).cpu().masked_fill(~allowed, -torch.inf))  # (T, T)
-            empty.append(float(start[0] + end[0]))  # both at [CLS]: no answer in this window
-        scores = torch.cat([window.flatten() for window in spans])
-        if not scores.isfinite().any():
-            raise ValueError(
-                "the context holds no token that could be an answer; give more than spaces"
-            )
-        everything = torch.cat([scores, torch.tensor([min(empty)])]) if allow_no_answer else scores
-        best = int(everything.argmax())
-        score = float(everything.softmax(dim=0)[best])
-        if best == len(scores):
-            return Answer("", 0, 0, score)
-        for window, offsets in zip(spans, batch["offset_mapping"], strict=True):
-            if best < window.numel():
-                first, last = divmod(best, len(window))
-                begin, finish = offsets[first][0], offsets[last][1]
-                return Answer(context[begin:finish], begin, finish, score)
-            best -= window.numel()
-        raise AssertionError("the best span lies in one of the windows")
-
-    def _must_be(self, kind: type[AlbertPreTrainedModel]) -> None:
-        if self.model.kind is not kind:
-            raise ValueError(
-                f"this needs an {kind.__name__}, not an {self.model.kind.__name__}: load such a checkpoint"
-            )
+    return results
 
 
-def _probabilities(logits: Tensor, problem_type: str | None) -> Tensor:
+def _label_scores(logits: Tensor, problem_type: str | None) -> Tensor:
+    """Logits (num_labels,) -> probabilities, or numbers for a regression model."""
     if problem_type == "regression" or len(logits) == 1:
         return logits
-    return (
-        logits.sigmoid() if problem_type == "multi_label_classification" else logits.softmax(dim=-1)
-    )
+    if problem_type == "multi_label_classification":
+        return logits.sigmoid()
+    return logits.softmax(dim=-1)
 
 
-def batches(rows: Sequence[Row], batch_tokens: int) -> Iterator[Sequence[Row]]:
-    """Rows that come sorted by the length of their first item, in batches of like sizes, about `batch_tokens` at most.
+def fill_mask(text_model: TextModel, text: Text, top_k: int = 5) -> list[list[TokenPrediction]]:
+    """Predict the masked tokens of a text.
 
-    After each of them the heap is trimmed, unless there are but a few tokens.
+    Args:
+        text_model: A model with a masked language modelling head.
+        text: A text, or a pair of texts, that contains `[MASK]` at least once.
+        top_k: How many tokens to return for each mask.
+
+    Returns:
+        For each mask, in order, the most probable tokens, best first.
+
+    Raises:
+        ValueError: If the model has another head, or the (truncated) text has no mask.
     """
-    lengths = [len(row[0]) for row in rows]
-    total = sum(lengths)
-    for some in parts(lengths, -(-total // batch_tokens)):
-        yield rows[some.start : some.stop]
-        if total > FEW_TOKENS:
-            _trim_heap()
+    text_model.require_head(AlbertForMaskedLM)
+    tokenizer = text_model.tokenizer
+    batch = tokenizer([text], truncation=True, max_length=text_model.max_length)
+    input_ids = batch["input_ids"][0]
+    mask_columns = [i for i, token in enumerate(input_ids) if token == tokenizer.mask_token_id]
+    if not mask_columns:
+        raise ValueError(
+            f"the first {text_model.max_length} tokens of the text hold no {tokenizer.mask_token}: "
+            "put it where a word is to be predicted"
+        )
+    output = text_model.model.packed(
+        [input_ids], batch["token_type_ids"], needed_columns=[mask_columns]
+    )
+    probabilities = output["logits"].softmax(dim=-1)  # (masks, V)
+    best = probabilities.topk(min(top_k, probabilities.shape[-1]))
+    return [
+        [
+            TokenPrediction(tokenizer.convert_ids_to_tokens(token), score)
+            for token, score in zip(tokens, scores, strict=True)
+        ]
+        for tokens, scores in zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    ]
 
 
-def _trim_heap() -> None:
-    """Hand back what was freed: glibc keeps it, in pieces that the next batch does not fit into, 200 MB before long."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+def answer(
+    text_model: TextModel,
+    question: str,
+    context: str,
+    *,
+    stride: int | None = None,
+    max_answer_length: int = 30,
+    allow_no_answer: bool = False,
+) -> Answer:
+    """Find the most probable answer to a question in a context of any length.
+
+    A long context is read in overlapping windows. With `allow_no_answer`, a model with an
+    answerability head (`AlbertForAnswerableQuestions`) decides by that head, in the window that is
+    most certain of an answer; for other models, "no answer" competes with the spans as the span of
+    the [CLS] token (Devlin et al. 2019, section 4.3).
+
+    Args:
+        text_model: A model with a question answering head.
+        question: The question.
+        context: The text to read.
+        stride: How many tokens neighbouring windows share. None means 128, or a quarter of
+            `max_length` if that is less.
+        max_answer_length: In tokens.
+        allow_no_answer: Whether the context may fail to answer the question, as in SQuAD 2.0.
+
+    Returns:
+        The answer; its text is "" if there is none.
+
+    Raises:
+        ValueError: If the model has another head, if the question leaves no room for the context,
+            or if the context holds no token.
+    """
+    text_model.require_head(AlbertForQuestionAnswering)
+    if stride is None:
+        stride = min(DEFAULT_STRIDE, text_model.max_length // 4)
+    batch = text_model.tokenizer(
+        [(question, context)],
+        truncation="only_second",
+        max_length=text_model.max_length,
+        stride=stride,
+        return_overflowing_tokens=True,
+        return_offsets_mapping=True,
+        return_special_tokens_mask=True,
+    )
+    output = text_model.model.packed(batch["input_ids"], batch["token_type_ids"])
+    starts, ends = output.split("start_logits"), output.split("end_logits")
+    span_scores = []  # (T, T) for each window
+    for window, (start_logits, end_logits) in enumerate(zip(starts, ends, strict=True)):
+        segments = torch.tensor(batch["token_type_ids"][window])
+        is_special = torch.tensor(batch["special_tokens_mask"][window])
+        is_context = (segments == 1) & (is_special == 0)
+        span_scores.append(
+            _span_scores(start_logits.cpu(), end_logits.cpu(), is_context, max_answer_length)
+        )
+    scores = torch.cat([window_scores.flatten() for window_scores in span_scores])
+    if not scores.isfinite().any():
+        raise ValueError(
+            "the context holds no token that could be an answer: it must be more than spaces"
+        )
+    best = int(scores.argmax())
+    if not allow_no_answer:
+        score = float(scores.softmax(dim=0)[best])
+    else:
+        score, no_answer_score = _score_against_no_answer(scores, best, output)
+        if no_answer_score is not None:
+            return Answer("", 0, 0, no_answer_score)
+    for window_scores, offsets in zip(span_scores, batch["offset_mapping"], strict=True):
+        if best < window_scores.numel():
+            first_token, last_token = divmod(best, len(window_scores))
+            start, end = offsets[first_token][0], offsets[last_token][1]
+            return Answer(context[start:end], start, end, score)
+        best -= window_scores.numel()
+    raise AssertionError("the best span lies in one of the windows")
+
+
+def _span_scores(
+    start_logits: Tensor, end_logits: Tensor, is_context: Tensor, max_answer_length: int
+) -> Tensor:
+    """The score of each span of a window by first and last token; -inf if it is not allowed.
+
+    (T,) each -> (T, T)
+    """
+    length = len(start_logits)
+    # The band from the diagonal upwards: last token - first token is 0 to max_answer_length - 1.
+    is_short_span = torch.ones(length, length).triu().tril(max_answer_length - 1).bool()
+    is_allowed = is_short_span & is_context & is_context[:, None]
+    return (start_logits[:, None] + end_logits).masked_fill(~is_allowed, -torch.inf)
+
+
+def _score_against_no_answer(
+    scores: Tensor, best: int, output: PackedOutput
+) -> tuple[float, float | None]:
+    """Let the best span compete with "no answer".
+
+    Returns:
+        The probability of the best span; and that of "no answer" if it wins, otherwise None.
+    """
+    if "impossible_logits" in output.values:
+        no_answer_logit = output["impossible_logits"].min().cpu()
+        no_answer = float(no_answer_logit.sigmoid())
+        span = float(scores.softmax(dim=0)[best]) * (1 - no_answer)
+        return span, no_answer if no_answer_logit > 0 else None
+    starts, ends = output.split("start_logits"), output.split("end_logits")
+    no_answer_score = min(float(start[0] + end[0]) for start, end in zip(starts, ends, strict=True))
+    probabilities = torch.cat([scores, torch.tensor([no_answer_score])]).softmax(dim=0)
+    no_answer_wins = no_answer_score > float(scores[best])
+    return float(probabilities[best]), float(probabilities[-1]) if no_answer_wins else None

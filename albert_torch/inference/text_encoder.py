@@ -1,33 +1,59 @@
-"""`Encoder`: text in, vectors out, on the fast path and in bounded memory; and what else `Tasks` gives."""
+"""`Encoder`: text in, vectors out, on the fast path and in bounded memory."""
 
 from __future__ import annotations
 
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from tqdm.auto import tqdm  # comes with huggingface_hub
+from tqdm.auto import tqdm
 
-from albert_torch import heads
 from albert_torch.config import AlbertConfig
+from albert_torch.heads import HEADS, AlbertForMaskedLM, AlbertForPreTraining
+from albert_torch.hub import Source
+from albert_torch.inference import pipelines
 from albert_torch.inference.optimize import OptimizedAlbert, optimize
-from albert_torch.inference.pipelines import BATCH_TOKENS, Tasks, Text, batches
+from albert_torch.inference.pipelines import Answer, TokenPrediction
+from albert_torch.inference.text_model import (
+    BATCH_TOKENS,
+    Text,
+    TextModel,
+    TokenizedText,
+    iter_batches,
+)
 from albert_torch.model import AlbertModel
 from albert_torch.pretrained import AlbertPreTrainedModel
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
+if TYPE_CHECKING:
+    import numpy
+    from numpy.typing import NDArray
+
+    Vectors = NDArray[numpy.float32]
+
 POOLINGS = ("mean", "cls", "pooler", "max")
 
 
-class Encoder(Tasks):
+class Encoder(TextModel):
     """A model and its tokenizer, ready to run on text.
 
-    `pooling`: what of the last hidden states stands for the text: their "mean" or "max" (special tokens included), that
-    of "cls", or the "pooler" on it. `max_length`: in tokens; longer texts are cut. None: as long as the model takes.
+    Args:
+        model: A model of any class in `HEADS`, which is optimized, or an optimized one.
+        tokenizer: Its tokenizer.
+        dtype: See `optimize`; a name such as "int8" is accepted.
+        device: See `optimize`.
+        pooling: What of a text's last hidden states is its vector: "mean" or "max" over all tokens
+            (special tokens included), "cls" for the first token, or "pooler" for the pooler's
+            output.
+        max_length: Longer texts are truncated to this many tokens. None means as many as the model
+            takes.
+
+    Raises:
+        ValueError: If an option is unknown, or not available for this model or device.
     """
 
     def __init__(
@@ -35,19 +61,21 @@ class Encoder(Tasks):
         model: AlbertPreTrainedModel | OptimizedAlbert,
         tokenizer: AlbertTokenizer,
         *,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | str = torch.float32,
         device: torch.device | str | None = None,
         pooling: str = "mean",
         max_length: int | None = None,
     ) -> None:
         if pooling not in POOLINGS:
-            raise ValueError(f"pooling={pooling!r} is not known; use one of {', '.join(POOLINGS)}")
-        fast = model if isinstance(model, OptimizedAlbert) else optimize(model, dtype, device)
-        super().__init__(fast, tokenizer, max_length)
+            raise ValueError(f"pooling={pooling!r} is not known: use one of {', '.join(POOLINGS)}")
+        if not isinstance(model, OptimizedAlbert):
+            model = optimize(model, dtype, device)
+        super().__init__(model, tokenizer, max_length)
         self.pooling = pooling
-        if pooling == "pooler" and self.model.model.base_model.pooler is None:
+        if pooling == "pooler" and model.model.base_model.pooler is None:
             raise ValueError(
-                f"{self.model.kind.__name__} has no pooler; use another pooling, or load an AlbertModel"
+                f"{model.model_class.__name__} has no pooler: use another pooling, or load an "
+                "AlbertModel"
             )
 
     @classmethod
@@ -55,31 +83,49 @@ class Encoder(Tasks):
         cls,
         name_or_dir: str | os.PathLike[str],
         *,
-        dtype: torch.dtype = torch.float32,
+        dtype: torch.dtype | str = torch.float32,
         device: torch.device | str | None = None,
         pooling: str = "mean",
         max_length: int | None = None,
-        **source: Any,
+        **source_options: Any,
     ) -> Encoder:
-        """Load the class that the config names, so that `classify`, `fill_mask` or `answer` have their head, and the
-        tokenizer; `pooling="pooler"` loads `AlbertModel`.  `source`: revision, subfolder, cache_dir, token ...
+        """Load a model and its tokenizer.
 
-        Raises as `AlbertModel.from_pretrained` does, and `ValueError` for a pooler that the checkpoint does not hold.
+        The model is of the class that the checkpoint was saved from, so that `classify`,
+        `fill_mask` and `answer` have their head. A pretraining checkpoint is loaded as a masked
+        language model. A directory that was written by fine-tuning with LoRA is loaded with its
+        base model, the adapter merged into it.
+
+        Args:
+            name_or_dir: A directory, or a name on the Hub.
+            dtype: See `optimize`.
+            device: See `optimize`.
+            pooling: As for the class. "pooler" loads an `AlbertModel`.
+            max_length: As for the class.
+            **source_options: Where to look: `revision`, `subfolder`, `cache_dir`, `token`,
+                `local_files_only`, `force_download`.
+
+        Raises:
+            FileNotFoundError: If there is no such model.
+            CheckpointError: If the weights do not fit.
+            ValueError: If the checkpoint has no pooler although it was asked for.
         """
-        config = AlbertConfig.from_pretrained(name_or_dir, **source)
-        named = (config.architectures or [""])[0].replace("ForPreTraining", "ForMaskedLM")
-        kind: Any = AlbertModel if pooling == "pooler" else getattr(heads, named, AlbertModel)
-        options: dict[str, Any] = (
-            {"add_pooling_layer": pooling == "pooler"} if kind is AlbertModel else {}
-        )
-        model, info = kind.from_pretrained(
-            name_or_dir, config=config, output_loading_info=True, **options, **source
-        )
-        if pooling == "pooler" and (new := info["missing_keys"]):
-            raise ValueError(
-                f"{name_or_dir} holds no {', '.join(sorted(new))}; use another pooling"
+        from albert_torch.finetuning.lora import is_adapter_directory, load_merged
+
+        source = Source(name_or_dir, **source_options)
+        model: AlbertPreTrainedModel
+        if is_adapter_directory(source):
+            model = load_merged(source)
+        elif pooling == "pooler":
+            model = _load_with_pooler(name_or_dir, **source_options)
+        else:
+            config = AlbertConfig.from_pretrained(name_or_dir, **source_options)
+            model_class: Any = _model_class(config)
+            class_options = {"add_pooling_layer": False} if model_class is AlbertModel else {}
+            model = model_class.from_pretrained(
+                name_or_dir, config=config, **class_options, **source_options
             )
-        tokenizer = AlbertTokenizer.from_pretrained(name_or_dir, **source)
+        tokenizer = AlbertTokenizer.from_pretrained(name_or_dir, **source_options)
         return cls(
             model, tokenizer, dtype=dtype, device=device, pooling=pooling, max_length=max_length
         )
@@ -88,117 +134,200 @@ class Encoder(Tasks):
 
     def encode(
         self,
-        texts: str | Sequence[Text],
+        sentences: str | Sequence[Text],
         *,
         batch_tokens: int = BATCH_TOKENS,
-        normalize: bool = False,
-        show_progress: bool = False,
-    ) -> Any:
-        """The vectors of texts, or of pairs, as a numpy array (N, H) in float32, in the order given; of one str: (H,).
+        normalize_embeddings: bool = False,
+        show_progress_bar: bool = False,
+    ) -> Vectors:
+        """Compute the vectors of texts.
 
-        `batch_tokens`: how many tokens are computed at a time. `normalize`: to length 1.
+        Args:
+            sentences: Texts, or pairs of texts; or a single text.
+            batch_tokens: How many tokens are computed at a time.
+            normalize_embeddings: Whether to scale the vectors to length 1.
+            show_progress_bar: Whether to show a progress bar on stderr.
+
+        Returns:
+            A numpy array (N, H) in float32, in the order of `sentences`; (H,) for a single text.
+
+        Raises:
+            ValueError: If `batch_tokens` is not positive.
         """
-        numpy = _numpy()
-        if isinstance(texts, str):
-            return self.encode([texts], batch_tokens=batch_tokens, normalize=normalize)[0]
+        numpy = _import_numpy()
+        texts = [sentences] if isinstance(sentences, str) else sentences
         vectors = numpy.empty((len(texts), self.config.hidden_size), dtype=numpy.float32)
         start = 0
-        for window in self.windows(
+        for window in self.encode_windows(
             texts,
             batch_tokens=batch_tokens,
-            normalize=normalize,
-            show_progress=show_progress,
+            normalize_embeddings=normalize_embeddings,
+            show_progress_bar=show_progress_bar,
             total=len(texts),
         ):
             vectors[start : start + len(window)] = window.numpy()
             start += len(window)
-        return vectors
+        result: Vectors = vectors[0] if isinstance(sentences, str) else vectors
+        return result
 
     def encode_stream(
         self,
-        texts: Iterable[Text],
+        sentences: Iterable[Text],
         *,
         batch_tokens: int = BATCH_TOKENS,
-        normalize: bool = False,
-        show_progress: bool = False,
-    ) -> Iterator[Any]:
-        """The vector of each text, (H,) in float32, one after another: about a thousand texts are held at a time."""
-        _numpy()
-        for window in self.windows(
-            texts, batch_tokens=batch_tokens, normalize=normalize, show_progress=show_progress
+        normalize_embeddings: bool = False,
+        show_progress_bar: bool = False,
+    ) -> Iterator[Vectors]:
+        """Compute the vectors of a stream of texts, of which about a thousand are held at a time.
+
+        The arguments are those of `encode`.
+
+        Yields:
+            The vector of each text, (H,) in float32, in order.
+        """
+        _import_numpy()
+        for window in self.encode_windows(
+            sentences,
+            batch_tokens=batch_tokens,
+            normalize_embeddings=normalize_embeddings,
+            show_progress_bar=show_progress_bar,
         ):
             yield from window.numpy()
 
-    def windows(
+    def encode_windows(
         self,
-        texts: Iterable[Text],
+        sentences: Iterable[Text],
         *,
         batch_tokens: int = BATCH_TOKENS,
-        normalize: bool = False,
-        show_progress: bool = False,
+        normalize_embeddings: bool = False,
+        show_progress_bar: bool = False,
         total: int | None = None,
     ) -> Iterator[Tensor]:
-        """The vectors of each `WINDOW` texts, (n, H); the next ones are tokenized meanwhile."""
-        if batch_tokens < 1:
-            raise ValueError(f"batch_tokens={batch_tokens} must be above 0")
-        with _Progress(total, show_progress) as progress:
-            for ids, types in self.tokenized(texts):
-                rows = list(zip(map(tuple, ids), map(tuple, types), strict=True))
-                unique = sorted(
-                    set(rows), key=lambda row: (len(row[0]), row)
-                )  # a text met again is free
-                vectors, done = (
-                    torch.empty(len(unique), self.config.hidden_size, dtype=torch.float32),
-                    0,
-                )
-                for batch in batches(unique, batch_tokens):
-                    vectors[done : (done := done + len(batch))] = self._pool(
-                        *zip(*batch, strict=True)
-                    )
-                    progress.add(0, sum(len(row[0]) for row in batch))
-                progress.add(len(rows), 0)
-                places = {row: i for i, row in enumerate(unique)}
-                result = vectors[[places[row] for row in rows]]
-                yield F.normalize(result, dim=-1) if normalize else result
+        """Compute the vectors of `WINDOW_TEXTS` texts at a time.
 
-    def _pool(self, ids: Sequence[Sequence[int]], types: Sequence[Sequence[int]]) -> Tensor:
+        The next texts are tokenized meanwhile.
+
+        The arguments are those of `encode`; `total` is the number of texts, for the progress bar.
+
+        Yields:
+            (n, H) in float32 on the CPU.
+        """
+        if batch_tokens < 1:
+            raise ValueError(f"batch_tokens={batch_tokens} must be at least 1")
+        with _Progress(total, show_progress_bar) as progress:
+            for window in self.tokenize_windows(sentences):
+                # A text that occurs several times is computed once.
+                unique = sorted(set(window), key=lambda text: (len(text.input_ids), text))
+                row_lengths = [len(text.input_ids) for text in unique]
+                vectors = torch.empty(len(unique), self.config.hidden_size, dtype=torch.float32)
+                for batch in iter_batches(row_lengths, batch_tokens):
+                    vectors[batch.start : batch.stop] = self._pool(unique[batch.start : batch.stop])
+                    progress.add_tokens(sum(row_lengths[batch.start : batch.stop]))
+                progress.add_texts(len(window))
+                index_of = {text: index for index, text in enumerate(unique)}
+                result = vectors[[index_of[text] for text in window]]
+                yield F.normalize(result, dim=-1) if normalize_embeddings else result
+
+    def _pool(self, texts: Sequence[TokenizedText]) -> Tensor:
+        """The vectors of one batch, (n, H)."""
+        input_ids = [text.input_ids for text in texts]
+        token_type_ids = [text.token_type_ids for text in texts]
         if self.pooling in ("cls", "pooler"):
-            output = self.model.packed(ids, types, keep=[[0]] * len(ids), head=False)
-            pooled: Tensor = (
-                output.last_hidden_state if self.pooling == "cls" else output.pooler_output
+            output = self.model.packed(
+                input_ids, token_type_ids, needed_columns=[[0]] * len(texts), apply_head=False
             )
-            return pooled
-        x = self.model.packed(ids, types, head=False).last_hidden_state  # (S, H)
-        parts = x.split([len(row) for row in ids])
-        return torch.stack(
-            [part.mean(dim=0) if self.pooling == "mean" else part.amax(dim=0) for part in parts]
+            return output["last_hidden_state" if self.pooling == "cls" else "pooler_output"]
+        output = self.model.packed(input_ids, token_type_ids, apply_head=False)
+        rows = output.split("last_hidden_state")  # (tokens of the row, H) each
+        if self.pooling == "mean":
+            return torch.stack([row.mean(dim=0) for row in rows])
+        return torch.stack([row.amax(dim=0) for row in rows])
+
+    # ---- pipelines ----
+
+    def classify(
+        self, texts: Sequence[Text], *, batch_tokens: int = BATCH_TOKENS
+    ) -> list[dict[str, float]]:
+        """Return the labels of each text with their probabilities; see `pipelines.classify`."""
+        return pipelines.classify(self, texts, batch_tokens=batch_tokens)
+
+    def fill_mask(self, text: Text, top_k: int = 5) -> list[list[TokenPrediction]]:
+        """Return the most probable tokens for each `[MASK]`; see `pipelines.fill_mask`."""
+        return pipelines.fill_mask(self, text, top_k)
+
+    def answer(
+        self,
+        question: str,
+        context: str,
+        *,
+        stride: int | None = None,
+        max_answer_length: int = 30,
+        allow_no_answer: bool = False,
+    ) -> Answer:
+        """Return the most probable answer to a question in a context; see `pipelines.answer`."""
+        return pipelines.answer(
+            self,
+            question,
+            context,
+            stride=stride,
+            max_answer_length=max_answer_length,
+            allow_no_answer=allow_no_answer,
         )
 
 
-def _numpy() -> Any:
+def _model_class(config: AlbertConfig) -> type[AlbertPreTrainedModel]:
+    """The class that a checkpoint was saved from; `AlbertModel` if it is unknown."""
+    saved_from = (config.architectures or [""])[0]
+    if saved_from == AlbertForPreTraining.__name__:
+        return AlbertForMaskedLM
+    by_name = {model_class.__name__: model_class for model_class in HEADS.values()}
+    return by_name.get(saved_from, AlbertModel)
+
+
+def _load_with_pooler(
+    name_or_dir: str | os.PathLike[str], **source_options: Any
+) -> AlbertPreTrainedModel:
+    """Load an `AlbertModel` whose pooler is in the checkpoint."""
+    loaded: Any = AlbertModel.from_pretrained(
+        name_or_dir, output_loading_info=True, add_pooling_layer=True, **source_options
+    )
+    model: AlbertModel = loaded[0]
+    missing_keys: Sequence[str] = loaded[1]["missing_keys"]
+    if missing_keys:
+        raise ValueError(
+            f"{name_or_dir} has no {', '.join(sorted(missing_keys))}: use another pooling than "
+            "'pooler'"
+        )
+    return model
+
+
+def _import_numpy() -> Any:
     try:
         import numpy
     except ImportError:
         raise ImportError(
-            "vectors are numpy arrays: pip install 'albert-torch[inference]'"
+            "vectors are numpy arrays, and numpy is not installed: "
+            "pip install 'albert-torch[inference]'"
         ) from None
     return numpy
 
 
 class _Progress:
-    """A progress bar over texts that also shows the tokens a second; or nothing."""
+    """A progress bar over texts that also shows the tokens per second; or nothing."""
 
     def __init__(self, total: int | None, show: bool) -> None:
         self.bar = tqdm(total=total, unit=" texts", disable=not show)
         self.tokens, self.start = 0, time.perf_counter()
 
-    def add(self, texts: int, tokens: int) -> None:
-        """Count texts and tokens that are done."""
-        self.tokens += tokens
-        self.bar.set_postfix_str(
-            f"{self.tokens / (time.perf_counter() - self.start):,.0f} tokens/s"
-        )
-        self.bar.update(texts)
+    def add_tokens(self, count: int) -> None:
+        """Count tokens that are done."""
+        self.tokens += count
+        rate = self.tokens / (time.perf_counter() - self.start)
+        self.bar.set_postfix_str(f"{rate:,.0f} tokens/s")
+
+    def add_texts(self, count: int) -> None:
+        """Count texts that are done."""
+        self.bar.update(count)
 
     def __enter__(self) -> _Progress:
         return self

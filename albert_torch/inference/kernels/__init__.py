@@ -1,1 +1,1 @@
-"""Matrix products and attention of the fast path."""
+"""Kernels of the fast path: matrix products, int8 and attention on packed rows."""
