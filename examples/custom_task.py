@@ -5,8 +5,8 @@
 
 The class works on the command line too, with its option:
 
-    albert-torch finetune classification --plugin examples/custom_task.py --task one-file-per-class \\
-        --data reviews --max-lines 1000 --out runs/reviews
+    albert-torch finetune classification --plugin examples/custom_task.py \\
+        --task one-file-per-class --data reviews --max-lines 1000 --out runs/reviews
 """
 
 import tempfile
@@ -16,10 +16,16 @@ from typing import Any
 
 import torch
 
-from albert_torch.finetuning import FinetuningConfig, finetune
-from albert_torch.finetuning.tasks import Split, Task, register_task
+from albert_torch.finetuning import (
+    FinetuningConfig,
+    Options,
+    Split,
+    Task,
+    finetune,
+    option,
+    register_task,
+)
 from albert_torch.heads import AlbertForSequenceClassification
-from albert_torch.training.options import Options, option
 
 
 @dataclass
@@ -31,7 +37,7 @@ class OneFilePerClassOptions(Options):
 
 @register_task("one-file-per-class")
 class OneFilePerClass(Task):
-    """Classification of lines; DATA/train holds a text file for each class, and so does DATA/dev."""
+    """Classification of lines; the directories train and dev hold a text file for each class."""
 
     head_class = AlbertForSequenceClassification
     metric = "accuracy"
@@ -77,7 +83,7 @@ def main() -> None:
             (data / split / "sea.txt").write_text(
                 "the ship sailed\nthe captain slept\nwaves rose\n"
             )
-            (data / split / "land.txt").write_text("the horse ran\nthe farmer slept\ncorn grew\n")
+            (data / split / "land.txt").write_text("the horse ran\nthe farmer slept\n")
         config = FinetuningConfig.from_dict(
             {
                 "task": "one-file-per-class",
