@@ -32,7 +32,8 @@ class Recipe:
     @property
     def task(self) -> str:
         """The task that the recipe trains; for pretraining, "pretraining"."""
-        match = re.search(r'^task = "(.*)"$', self.path.read_text(encoding="utf-8"), re.MULTILINE)
+        text = self.path.read_text(encoding="utf-8")
+        match = re.search(r"""^\s*task\s*=\s*["'](.+?)["']""", text, re.MULTILINE)
         return match[1] if match else "pretraining"
 
 

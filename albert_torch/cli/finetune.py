@@ -6,8 +6,15 @@ import argparse
 import dataclasses
 from typing import TYPE_CHECKING
 
+from albert_torch.cli.parser import CommandParser, UsageError
 from albert_torch.cli.plugins import allow_modules_of_current_directory
-from albert_torch.cli.recipe_options import add_recipe_arguments, add_run_arguments, load_recipe
+from albert_torch.cli.recipe_options import (
+    add_field_argument,
+    add_recipe_arguments,
+    add_run_arguments,
+    load_recipe,
+)
+from albert_torch.recipe_files import Recipe, recipe_path
 
 if TYPE_CHECKING:
     from albert_torch.finetuning.trainer import Result
@@ -30,7 +37,7 @@ metrics.jsonl, result.json, the recipe that ran, and last.pt, from which --resum
 """
 TOPICS = {
     "task and model": ("task", "model", "tokenizer", "model_config", "new_head"),
-    "data": ("data", "data_config", "train", "dev", "test", "text", "text_pair", "label", "labels"),
+    "data": ("data", "data_config", "train", "dev", "test"),
     "optimisation": (
         "steps",
         "batch_size",
@@ -61,26 +68,62 @@ TOPICS = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the options of `albert-torch finetune`."""
+def add_arguments(parser: CommandParser) -> None:
+    """Declare the options of `albert-torch finetune`, among them those of the task it names."""
     from albert_torch.finetuning.config import FinetuningConfig
     from albert_torch.finetuning.tasks.registry import task_option_fields
 
+    allow_modules_of_current_directory()  # a task may be given as module:Class
     add_run_arguments(parser, "sst2")
-    fields = (*dataclasses.fields(FinetuningConfig), *task_option_fields())
-    add_recipe_arguments(parser, fields, TOPICS)
+    fields = dataclasses.fields(FinetuningConfig)
+    add_recipe_arguments(parser, [f for f in fields if f.name != "task_options"], TOPICS)
+    task = _named_task(parser)
+    own_fields = {field.name: field for field in task_option_fields(task)}
+    owner = "tasks" if task is None else f"the task {task}"
+    group = parser.add_argument_group(f"recipe keys: options of {owner}")
+    for field in own_fields.values():
+        tasks = f" (tasks: {', '.join(_tasks_with(field.name))})" if task is None else ""
+        add_field_argument(group, field, tasks)
+    others = [field for field in task_option_fields() if field.name not in own_fields]
+    for field in others:
+        add_field_argument(group, field, hidden=True)
+    parser.set_defaults(task_keys=list(own_fields), other_keys=[field.name for field in others])
+
+
+def _named_task(parser: CommandParser) -> str | None:
+    """Return the task that the options or the recipe name; None if there is no such task."""
+    from albert_torch.finetuning.tasks.registry import find_task
+
+    recipe, task = parser.peek("--task")
+    try:
+        if task is None and recipe is not None:
+            path = recipe_path(recipe, "finetune")
+            task = Recipe(path.stem, "finetune", path).task
+        find_task(task or "")
+    except (OSError, ValueError):  # reported when the recipe is loaded
+        return None
+    return task
+
+
+def _tasks_with(option: str) -> list[str]:
+    """Return the registered tasks that have an option of this name."""
+    from albert_torch.finetuning.tasks.registry import TASKS, task_option_fields
+
+    return [task for task in TASKS if option in [f.name for f in task_option_fields(task)]]
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, and print the best score of each run."""
     from albert_torch.finetuning.config import FinetuningConfig
     from albert_torch.finetuning.finetune import finetune, summary_text
-    from albert_torch.finetuning.tasks.registry import task_option_fields
     from albert_torch.training.distributed import first_process
 
-    allow_modules_of_current_directory()  # a task may be given as module:Class
-    names = [field.name for field in dataclasses.fields(FinetuningConfig)]
-    names += [field.name for field in task_option_fields()]
+    for key in args.other_keys:
+        if key in vars(args):
+            option = f"--{key.replace('_', '-')}"
+            tasks = ", ".join(_tasks_with(key))
+            raise UsageError(f"{option} is an option of {tasks}, not of the task of this recipe")
+    names = [*(field.name for field in dataclasses.fields(FinetuningConfig)), *args.task_keys]
     config = load_recipe(args, FinetuningConfig, "finetune", names)
     results = finetune(config, args.out, resume=args.resume)
     if first_process():

@@ -10,7 +10,7 @@ import importlib
 import os
 import shlex
 import sys
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import Protocol, cast
 
@@ -54,7 +54,7 @@ class Command(Protocol):
     SUMMARY: str
     EXAMPLES: str
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options."""
 
     def run(self, args: Namespace) -> int:
@@ -94,30 +94,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         return COULD_NOT_RUN
 
 
-def command_parser(name: str) -> CommandParser:
+def command_parser(name: str, arguments: Sequence[str] = ()) -> CommandParser:
     """Return the parser of a subcommand.
 
     Args:
         name: One of the names in `COMMANDS`.
+        arguments: What will be parsed. The options of `finetune` depend on the task that is named.
 
     Raises:
         UsageError: There is no such subcommand.
     """
     command = _command(name)
-    parser = CommandParser(f"albert-torch {name}", command.SUMMARY, command.EXAMPLES)
+    parser = CommandParser(f"albert-torch {name}", command.SUMMARY, command.EXAMPLES, arguments)
     command.add_arguments(parser)
     add_general_arguments(parser)
     return parser
 
 
 def _run_command(name: str, arguments: Sequence[str], command_line: str) -> int:
-    command = _command(name)
-    parser = command_parser(name)
     try:
-        args = parser.parse_arguments(arguments)
+        args = command_parser(name, arguments).parse_arguments(arguments)
         args.command_line = command_line
         configure_logging(args)
-        return command.run(args)
+        return _command(name).run(args)
     finally:
         sys.stdout.flush()  # so that a closed pipe is noticed here
 

@@ -20,7 +20,10 @@ class UsageError(ValueError):
 class CommandParser(argparse.ArgumentParser):
     """A parser whose mistakes are raised as `UsageError`, and whose help ends with examples."""
 
-    def __init__(self, prog: str, description: str, examples: str) -> None:
+    def __init__(
+        self, prog: str, description: str, examples: str, arguments: Sequence[str] = ()
+    ) -> None:
+        self.arguments = arguments  # what will be parsed, for options that depend on others
         super().__init__(
             prog,
             description=description,
@@ -28,6 +31,23 @@ class CommandParser(argparse.ArgumentParser):
             formatter_class=_HelpFormatter,
             allow_abbrev=False,
         )
+
+    def peek(self, option: str) -> tuple[str | None, str | None]:
+        """Return the first positional argument and the value of an option, before parsing.
+
+        Only the options that were added so far are known. Mistakes are left for parsing to report.
+        """
+        first, value = None, None
+        rest = iter(self.arguments)
+        for argument in rest:
+            name, equals, given = argument.partition("=")
+            action = self._option_string_actions.get(name)
+            if action is not None and action.nargs != 0:
+                given = given if equals else next(rest, "")
+                value = given if name == option else value
+            elif action is None and first is None and not argument.startswith("-"):
+                first = argument
+        return first, value
 
     def parse_arguments(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse the arguments.

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from albert_torch.cli.parser import UsageError
 from albert_torch.recipe_files import recipe_path
 
 if TYPE_CHECKING:
@@ -65,10 +66,21 @@ def add_recipe_arguments(
                 add_field_argument(group, field)
 
 
-def add_field_argument(group: argparse._ActionsContainer, field: Field) -> None:
-    """Add the option for one key; text is converted to the key's type when the config is made."""
+def add_field_argument(
+    group: argparse._ActionsContainer, field: Field, note: str = "", hidden: bool = False
+) -> None:
+    """Add the option for one key; text is converted to the key's type when the config is made.
+
+    Args:
+        group: Where to add it.
+        field: The field of the config.
+        note: What to add to the help of the field.
+        hidden: Accept the option without showing it in `--help`.
+    """
     option = "--" + field.name.replace("_", "-")
-    text = f"{field.metadata.get('help', '')}{_default(field)}".replace("%", "%%").strip()
+    text = f"{field.metadata.get('help', '')}{note}{_default(field)}".replace("%", "%%")
+    if hidden:
+        text = argparse.SUPPRESS
     if field.default is True or field.default is False:
         group.add_argument(
             option, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=text
@@ -104,5 +116,12 @@ def load_recipe(
         names: The keys that are options.
     """
     overrides = {name: vars(args)[name] for name in names if name in vars(args)}
-    config = config_class.load(recipe_path(args.recipe, kind), **overrides)
+    path = recipe_path(args.recipe, kind)
+    try:
+        config = config_class.load(path, **overrides)
+    except ValueError as error:
+        mistake = str(error).removeprefix(f"{path}: ")
+        if any(mistake.startswith(f"{name}=") for name in overrides):
+            raise UsageError(mistake) from error  # the option is wrong, not the file
+        raise
     return config if args.scale == 1.0 else config.scaled(args.scale)
