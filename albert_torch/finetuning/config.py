@@ -23,8 +23,8 @@ class FinetuningConfig(TrainingConfig):
     `from_dict` and on the command line they stand side by side with the other keys.
 
     Raises:
-        ValueError: A key is neither a key of all tasks nor an option of this one, or a value has the
-            wrong type or is impossible.
+        ValueError: A key is neither a key of all tasks nor an option of this one, or a value has
+            the wrong type or is impossible.
     """
 
     task: str = option("", "name of the task, or package.module:ClassName of a task of your own")
@@ -103,8 +103,8 @@ class FinetuningConfig(TrainingConfig):
                 `task` names, see `Options.from_dict`.
 
         Raises:
-            ValueError: A name is unknown (the error suggests a similar one), the task is unknown, or
-                a value does not fit its key.
+            ValueError: A name is unknown (the error suggests a similar one), the task is unknown,
+                or a value does not fit its key.
         """
         own_keys = cls.field_types()
         task_options = {name: value for name, value in values.items() if name not in own_keys}

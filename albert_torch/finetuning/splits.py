@@ -110,8 +110,8 @@ def _read_from_hub(config: FinetuningConfig, split: str) -> list[Row] | None:
         import datasets
     except ImportError:
         raise ImportError(
-            f"data={config.data!r} is not a directory, and Hub data sets need the package datasets: "
-            "pip install 'albert-torch[train]'"
+            f"data={config.data!r} is not a directory, and data sets of the Hub need the package "
+            "datasets: pip install 'albert-torch[train]'"
         ) from None
     try:
         splits = datasets.load_dataset(config.data, config.data_config or None)

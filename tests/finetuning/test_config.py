@@ -123,7 +123,11 @@ def test_every_key_is_an_option(tmp_path: Path) -> None:
     args = parser.parse_args([str(tmp_path / "recipe.toml"), "--out", "x", *options])
     found = FinetuningConfig.load(
         args.recipe,
-        **{k: v for k, v in vars(args).items() if k not in ("recipe", "out", "resume", "scale", "trains")},
+        **{
+            k: v
+            for k, v in vars(args).items()
+            if k not in ("recipe", "out", "resume", "scale", "trains")
+        },
     )
     want = replace(
         recipe(tmp_path),

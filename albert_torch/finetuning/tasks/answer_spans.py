@@ -35,7 +35,8 @@ class Window:
 def answer_tokens(question: SquadQuestion, window: Window) -> Span:
     """Return the first and last token of a question's first answer.
 
-    Both are 0, the [CLS] token, if the question has no answer or the window does not hold all of it.
+    Both are 0, the [CLS] token, if the question has no answer or the window does not hold all of
+    it.
     """
     if not question.answers:
         return 0, 0

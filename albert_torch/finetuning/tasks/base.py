@@ -35,16 +35,17 @@ class Split:
 class Task:
     """Base class of the fine-tuning tasks.
 
-    A task reads its data, tokenizes it, names the head that it trains and scores the head's outputs.
-    To add a task, derive from this class, set the class attributes, implement `load_split`, `score`
-    and `predictions`, and register the class with `register_task`, or name it in the recipe as
-    `task = "package.module:ClassName"`, or pass it to `finetune(..., task=ClassName)`.
+    A task reads its data, tokenizes it, names the head that it trains and scores the head's
+    outputs. To add a task, derive from this class, set the class attributes, implement
+    `load_split`, `score` and `predictions`, and register the class with `register_task`, or name it
+    in the recipe as `task = "package.module:ClassName"`, or pass it to `finetune(...,
+    task=ClassName)`.
 
     Attributes:
         head_class: The model class to train.
         metric: The name of the score that selects the best checkpoint. Higher is better.
-        options_class: The dataclass of the task's own options. A recipe holds them side by side with
-            the keys of `FinetuningConfig`, and they are options of `albert-torch finetune`.
+        options_class: The dataclass of the task's own options. A recipe holds them side by side
+            with the keys of `FinetuningConfig`, and they are options of `albert-torch finetune`.
         config: The recipe of the run.
         tokenizer: The tokenizer of the model.
         options: The options of this run, an instance of `options_class`.
@@ -96,8 +97,8 @@ class Task:
     def loss_weight(self, example: Inputs) -> int:
         """Return the weight of an example in the mean that is the loss of a batch.
 
-        The head's loss is a mean over the terms of its batch. When a batch is computed in parts, the
-        parts are weighted with this number of terms, so that the result is the same.
+        The head's loss is a mean over the terms of its batch. When a batch is computed in parts,
+        the parts are weighted with this number of terms, so that the result is the same.
         """
         return 1
 

@@ -199,7 +199,7 @@ class SingleLabelClassification(NamedLabelTask):
         return len(self.labels)
 
     def score(self, split: Split, outputs: list[Any]) -> dict[str, float]:
-        """Return the accuracy and, for two labels, the F1 of the second one and Matthews' correlation."""
+        """Return the accuracy; for two labels also F1 and Matthews' correlation."""
         predicted = torch.stack(outputs).argmax(-1).tolist()
         labels = [example["labels"] for example in split.examples]
         scores = {"accuracy": metrics.accuracy(predicted, labels)}
@@ -271,7 +271,7 @@ class Regression(SequenceTask):
         return {"num_labels": 1, "problem_type": self.problem_type}
 
     def score(self, split: Split, outputs: list[Any]) -> dict[str, float]:
-        """Return the correlations of Pearson and Spearman, in percent, and the mean squared error."""
+        """Return Pearson's and Spearman's correlations, in percent, and the mean squared error."""
         predicted = torch.stack(outputs)[:, 0]
         labels = torch.tensor([example["labels"] for example in split.examples])
         return {
@@ -309,6 +309,4 @@ def _number(value: Any, where: str) -> float:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise ValueError(
-            f"{where} has the label {value!r}, but regression needs numbers"
-        ) from None
+        raise ValueError(f"{where} has the label {value!r}, but regression needs numbers") from None

@@ -43,8 +43,8 @@ class MaskedLM(Task):
     """Predict tokens from their context (Devlin et al. 2019, section 3.1).
 
     The text is cut into rows of `max_length` tokens. Of the tokens selected in each row 80 % become
-    [MASK], 10 % another token, and 10 % stay. The training split gets new masks at every update; the
-    others get theirs once.
+    [MASK], 10 % another token, and 10 % stay. The training split gets new masks at every update;
+    the others get theirs once.
     """
 
     head_class = AlbertForMaskedLM

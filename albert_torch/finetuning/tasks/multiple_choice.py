@@ -96,7 +96,7 @@ class MultipleChoice(Task):
 
 @register_task("copa")
 class Copa(MultipleChoice):
-    """COPA (Roemmele et al. 2011): the more plausible cause or effect, from XML or SuperGLUE's rows."""
+    """COPA (Roemmele et al. 2011), from its XML files or SuperGLUE's: a cause or an effect."""
 
     num_options = 2
 
@@ -112,7 +112,7 @@ class Copa(MultipleChoice):
 
 @register_task("swag")
 class Swag(MultipleChoice):
-    """SWAG (Zellers et al. 2018): the most plausible continuation, from its CSV files or the Hub."""
+    """SWAG (Zellers et al. 2018), from its CSV files or the Hub: the plausible continuation."""
 
     num_options = 4
 
@@ -133,7 +133,7 @@ class RaceOptions(Options):
 
 @register_task("race")
 class Race(MultipleChoice):
-    """RACE (Lai et al. 2017): questions about an article, from its directories of files or the Hub."""
+    """RACE (Lai et al. 2017), from its directories or the Hub: questions about an article."""
 
     num_options = 4
     options_class = RaceOptions
@@ -148,7 +148,7 @@ class Race(MultipleChoice):
         return None if rows is None else race_questions(rows, f"the {split} split")
 
     def encode_options(self, question: ChoiceQuestion) -> list[Inputs]:
-        """Tokenize each option with the article, which takes what the option leaves of `max_length`."""
+        """Tokenize each option with the article, of which only the article is truncated."""
         options = self._truncate(question.options, self.options.max_qa_length)
         contexts = [question.context] * len(options)
         return self.encode(contexts, options, truncation="only_first")

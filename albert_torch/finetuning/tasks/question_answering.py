@@ -38,6 +38,7 @@ MAX_MISPLACED_SHARE = 0.01  # of the training questions, whose answers are not w
 TOKENIZER_BATCH = 1000  # questions
 MAX_LOG_ODDS = 1e6
 
+
 @dataclass
 class QuestionAnsweringOptions(Options):
     """How long texts are cut into windows."""
@@ -159,9 +160,7 @@ class QuestionAnswering(Task):
                 return_attention_mask=False,
             )
             for row, index in enumerate(batch["overflow_to_sample_mapping"]):
-                example: Inputs = {
-                    key: batch[key][row] for key in ("input_ids", "token_type_ids")
-                }
+                example: Inputs = {key: batch[key][row] for key in ("input_ids", "token_type_ids")}
                 tokens = zip(batch["offset_mapping"][row], batch.sequence_ids(row), strict=True)
                 offsets = [tuple(span) if sequence == 1 else None for span, sequence in tokens]
                 yield example, Window(first + index, offsets)
@@ -236,7 +235,7 @@ class UnanswerableQuestionAnswering(QuestionAnswering):
         return _has_misplaced_answer(question)
 
     def answer_labels(self, question: SquadQuestion, window: Window) -> Inputs:
-        """Return first and last token, and whether the window holds no answer if that is learned."""
+        """Return the tokens of the answer and, for its own output, whether there is none."""
         labels = super().answer_labels(question, window)
         if self.options.answerability_head:
             labels["is_impossible"] = float(labels["start_positions"] == 0)

@@ -57,7 +57,8 @@ def find_task(name: str) -> type[Task]:
     module_name, colon, class_name = name.partition(":")
     if not colon:
         raise ValueError(
-            f"task={name!r} is not known; use one of {', '.join(TASKS)}, or package.module:ClassName"
+            f"task={name!r} is not known; use one of {', '.join(TASKS)}, or "
+            "package.module:ClassName"
         )
     try:
         found = getattr(importlib.import_module(module_name), class_name)
@@ -90,22 +91,25 @@ def task_option_fields(name: str | None = None) -> tuple[dataclasses.Field[Any],
 
 
 def with_task(config: FinetuningConfig, task: type[Task] | None) -> FinetuningConfig:
-    """Return the recipe with `task` naming the given class, so that it describes the run completely.
+    """Return the recipe with `task` naming the given class.
+
+    The recipe then describes the run completely, so that it can be written to a file.
 
     Args:
         config: A recipe that names no task, or the same one, or a base class of it.
         task: A task class; it is registered if it is not already. None leaves the recipe as it is.
 
     Raises:
-        ValueError: The recipe names another task, or its `task_options` are not options of this one.
+        ValueError: The recipe names another task, or its `task_options` are not options of this
+            one.
     """
     if task is None:
         return config
     if config.task:
         if not issubclass(task, find_task(config.task)):
             raise ValueError(
-                f"the recipe names the task {config.task!r}, but task={task.__qualname__} was given: "
-                "leave one of them out"
+                f"the recipe names the task {config.task!r}, but task={task.__qualname__} was "
+                "given: leave one of them out"
             )
         return config
     registered = (name for name, known in TASKS.items() if known is task)

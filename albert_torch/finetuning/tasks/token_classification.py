@@ -54,8 +54,8 @@ class TokenClassification(Task):
     """A tag for each word. The first piece of a word carries the label, the others are ignored.
 
     Attributes:
-        labels: The tag names in the order of the head's outputs: those of the recipe, or else of the
-            first split that is loaded, with "O" first.
+        labels: The tag names in the order of the head's outputs: those of the recipe, or else of
+            the first split that is loaded, with "O" first.
     """
 
     head_class = AlbertForTokenClassification

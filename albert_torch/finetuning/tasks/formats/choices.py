@@ -123,7 +123,7 @@ def race_questions(rows: Sequence[Row], where: str) -> list[ChoiceQuestion]:
 
 
 def _article_questions(article: dict[str, Any]) -> list[ChoiceQuestion]:
-    """The questions of an article, with each option put into the gap of its question, or behind it."""
+    """The questions of an article; each option fills the gap of its question, or follows it."""
     questions = []
     for question, options, answer in zip(
         article["questions"], article["options"], article["answers"], strict=True

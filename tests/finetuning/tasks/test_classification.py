@@ -1,0 +1,239 @@
+"""Classification and regression: the GLUE files, tables of all formats, and what bad ones say."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from helpers.small_runs import SHAPE, recipe, sentences, write_jsonl
+from helpers.tasks import make_small_task, pieces, write_tsv
+
+import albert_torch
+from albert_torch.finetuning import finetune
+from albert_torch.finetuning.finetune import load
+
+pytest.importorskip("accelerate")
+
+
+GLUE_FILES = {  # header and a row as in the GLUE files, the second text, the label's number
+    "sst2": ("sentence|label", "good w1 |1", None, 1),
+    "mrpc": ("Quality|#1 ID|#2 ID|#1 String|#2 String", "1|7|8|good w1|bad", "bad", 1),
+    "stsb": ("index|genre|score|sentence1|sentence2", "0|x|3.8|good w1|bad", "bad", 3.8),
+    "qqp": ("id|qid1|qid2|question1|question2|is_duplicate", "0|1|2|good w1|bad|0", "bad", 0),
+    "mnli": (
+        "index|sentence1|sentence2|label1|gold_label",
+        "0|good w1|bad|neutral|contradiction",
+        "bad",
+        2,
+    ),
+    "qnli": ("index|question|sentence|label", "0|good w1|bad|not_entailment", "bad", 1),
+    "rte": ("index|sentence1|sentence2|label", "0|good w1|bad|not_entailment", "bad", 1),
+    "wnli": ("index|sentence1|sentence2|label", "0|good w1|bad|1", "bad", 1),
+}
+
+
+@pytest.mark.parametrize("name", [*GLUE_FILES, "cola"])
+def test_the_nine_glue_tasks_read_their_files(tmp_path: Path, name: str) -> None:
+    """Kills: a column of another task, label numbers in another order than the Hub's, CoLA's first
+    row as a header.
+    """
+    if name == "cola":
+        rows, second, label = ["gj04|0|*|good w1"], None, 0
+    else:
+        header, row, second, label = GLUE_FILES[name]
+        rows = [header, row]
+    write_tsv(tmp_path / "train.tsv", *rows)
+    task = make_small_task(tmp_path, name)
+    split = task.load_split("train")
+    assert pieces(task, split.examples[0]["input_ids"]) == "[CLS] good w1 [SEP]" + (
+        f" {second} [SEP]" if second else ""
+    )
+    assert split.examples[0]["labels"] == label
+    assert task.score(split, [torch.zeros(1 if name == "stsb" else len(task.labels))]).keys() >= {
+        task.metric
+    }
+
+
+def test_mnli_and_test_files_are_found(tmp_path: Path) -> None:
+    """Kills: a dev set that is missed, a test file that must have labels."""
+    write_tsv(tmp_path / "dev_matched.tsv", "sentence1|sentence2|gold_label", "w1|w2|neutral")
+    write_tsv(tmp_path / "test_matched.tsv", "index|sentence1|sentence2", "0|w1|w2")
+    task = make_small_task(tmp_path, "mnli")
+    assert task.load_split("dev").examples[0]["labels"] == 1
+    assert "labels" not in task.load_split("test").examples[0]
+    assert task.load_split("train") is None
+
+
+@pytest.mark.parametrize("suffix", ["tsv", "csv", "jsonl", "json", "parquet"])
+def test_every_kind_of_table_is_the_same_table(tmp_path: Path, suffix: str) -> None:
+    """Kills: quotation marks eaten in TSV or kept in CSV, a byte-order mark in the first column's
+    name.
+    """
+    rows = [{"body": f'{text} "w1"', "kind": ("no", "yes")[label]} for text, label in sentences(6)]
+    path = tmp_path / f"train.{suffix}"
+    if suffix == "tsv":
+        path.write_text(
+            "\ufeffbody\tkind\n" + "".join(f"{r['body']}\t{r['kind']}\n" for r in rows),
+            encoding="utf-8",
+        )
+    elif suffix == "csv":
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["body", "kind"])
+            writer.writeheader()
+            writer.writerows(rows)
+    elif suffix == "parquet":
+        pyarrow = pytest.importorskip("pyarrow")
+        pytest.importorskip("pyarrow.parquet").write_table(pyarrow.Table.from_pylist(rows), path)
+    elif suffix == "json":
+        path.write_text(json.dumps(rows))
+    else:
+        write_jsonl(path, rows)
+    task = make_small_task(tmp_path, "classification", text="body", label="kind")
+    split = task.load_split("train")
+    assert task.labels == ["no", "yes"]
+    assert [row["labels"] for row in split.examples] == [label for _, label in sentences(6)]
+    want = task.encode([row["body"] for row in rows])
+    assert [row["input_ids"] for row in split.examples] == [row["input_ids"] for row in want]
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "message"),
+    [
+        (
+            ["a|label", "w1|1"],
+            {},
+            "has the columns a, label, but needs text or sentence; name them with the options text",
+        ),
+        (["text|b", "w1|1"], {}, "has the columns text, b, but needs label"),
+        (["text|label"], {}, "has no rows: train needs at least one"),
+        (["text|label", "w1"], {}, "line 2 has 1 cells, not 2"),
+        (
+            ["text|label", "w1|maybe"],
+            {"labels": ["no", "yes"]},
+            "row 1 has the label 'maybe'; the labels are no, yes",
+        ),
+        (
+            ["text|label", "w1|x"],
+            {"task": "regression"},
+            "row 1 has the label 'x', but regression needs numbers",
+        ),
+        (["text|label", "w1|x"], {"labels": ["x"]}, "classification needs two or more"),
+    ],
+)
+def test_bad_tables_say_what_is_wrong(
+    tmp_path: Path, rows: list[str], changes: dict[str, Any], message: str
+) -> None:
+    """Kills: a KeyError, an empty split that trains on nothing, a label outside the map that
+    becomes a class.
+    """
+    write_tsv(tmp_path / "train.tsv", *rows)
+    with pytest.raises(ValueError, match=message):
+        finetune(
+            make_small_task(
+                tmp_path, changes.pop("task", "classification"), model_config=SHAPE, **changes
+            ).config,
+            tmp_path / "run",
+        )
+
+
+def test_a_few_short_lines_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Kills: a broken line of a large file that stops the run, or that goes unsaid."""
+    write_tsv(tmp_path / "train.tsv", "text|label", *["w1|0", "w2|1"] * 1000, "w3")
+    assert len(make_small_task(tmp_path, "classification").load_split("train").examples) == 2000
+    assert "left out 1 lines with too few or too many cells; the first one:" in caplog.text
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    """Kills: a misspelt path taken for the name of a data set, or for no dev set."""
+    task = make_small_task(tmp_path, "classification", train="none.tsv")
+    with pytest.raises(
+        FileNotFoundError, match=r"train: there is no file none.tsv, nor .*none.tsv"
+    ):
+        task.load_split("train")
+    with pytest.raises(FileNotFoundError, match="no training file"):
+        load(make_small_task(tmp_path, "sst2").config)
+    with pytest.raises(ValueError, match="task='sst3' is not known; use one of cola, sst2"):
+        make_small_task(tmp_path, "sst3")
+
+
+def test_hub_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: "dev" asked for by that name, a missing split taken for an error, unpublished labels
+    taken for a class.
+    """
+    datasets = pytest.importorskip("datasets")
+    rows = [{"premise": "w1", "hypothesis": "w2", "label": 2}]
+    splits = {
+        "train": rows,
+        "validation_matched": rows,
+        "validation_mismatched": [],
+        "test": [{**rows[0], "label": -1}],
+    }
+    asked: list[Any] = []
+
+    def load_dataset(*names: Any) -> Any:
+        asked.append(names)
+        return splits
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    task = make_small_task(tmp_path, "mnli", data="nyu-mll/glue", data_config="mnli")
+    assert (
+        task.load_split("train").examples[0]["labels"]
+        == task.load_split("dev").examples[0]["labels"]
+        == 2
+    )
+    assert "labels" not in task.load_split("test").examples[0]
+    assert asked == [("nyu-mll/glue", "mnli")] * 3
+    monkeypatch.setattr(datasets, "load_dataset", lambda *names: {"train": rows})
+    assert task.load_split("dev") is None
+    monkeypatch.setattr(
+        datasets, "load_dataset", lambda *names: (_ for _ in ()).throw(ConnectionError("offline"))
+    )
+    with pytest.raises(
+        FileNotFoundError, match="is neither a directory nor a data set on the Hub: offline"
+    ):
+        task.load_split("train")
+
+
+def test_regression_and_several_labels_learn(tmp_path: Path) -> None:
+    """Kills: integer labels for numbers, one loss for another."""
+    rows = [{"text": text, "label": 2.5 * label - 1} for text, label in sentences(64)]
+    write_jsonl(tmp_path / "a" / "train.jsonl", rows)
+    common = {
+        "data": str(tmp_path / "a"),
+        "dev": "train.jsonl",
+        "steps": 120,
+        "learning_rate": 5e-3,
+        "dropout": 0.0,
+    }
+    assert finetune(recipe(tmp_path, task="regression", **common), tmp_path / "run-a")[0].best > 80
+    rows = [
+        {"text": text, "label": ["p"] * label + ["q"] * (1 - label) + ["r"]}
+        for text, label in sentences(64)
+    ]
+    write_jsonl(tmp_path / "a" / "train.jsonl", rows)
+    assert finetune(recipe(tmp_path, task="multi-label", **common), tmp_path / "run-b")[0].best > 90
+
+
+def test_a_checkpoint_of_another_task(tmp_path: Path) -> None:
+    """Kills: a head of three classes used for two, a vocabulary that is not the model's."""
+    finetune(recipe(tmp_path, steps=2), tmp_path / "two")
+    rows = [{"text": "w1", "label": name} for name in "abc"]
+    write_jsonl(tmp_path / "three" / "train.jsonl", rows)
+    config = {
+        "model": str(tmp_path / "two"),
+        "data": str(tmp_path / "three"),
+        "dev": "none",
+        "batch_size": 2,
+        "steps": 2,
+    }
+    with pytest.raises(ValueError, match="wrong shape  classifier"):
+        finetune(recipe(tmp_path, **config), tmp_path / "a")
+    finetune(recipe(tmp_path, **config, new_head=True), tmp_path / "b")
+    model = albert_torch.AlbertForSequenceClassification.from_pretrained(tmp_path / "b")
+    assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
+    with pytest.raises(ValueError, match="they do not belong together"):
+        finetune(recipe(tmp_path, model_config={**SHAPE, "vocab_size": 12}), tmp_path / "c")
+    with pytest.raises(ValueError, match="max_length=400 is more than the model's 64 positions"):
+        finetune(recipe(tmp_path, max_length=400), tmp_path / "d")
