@@ -37,9 +37,10 @@ def test_it_is_found_without_a_network_and_is_small(monkeypatch: pytest.MonkeyPa
 
 def test_it_equals_transformers() -> None:
     """Catches: a packaged file that transformers reads differently."""
-    report = parity.check(
-        Source(NANO), heads=["PreTraining"], dtypes=["float64"], backends=["sdpa", "unpad"]
+    options = parity.ParityOptions(
+        heads=["PreTraining"], dtypes=["float64"], backends=["sdpa", "unpad"]
     )
+    report = parity.check(NANO, options)
     assert report.equal
     ours = AlbertTokenizer.from_pretrained(NANO)
     theirs = transformers.AutoTokenizer.from_pretrained(Source(NANO).directory)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 
 from albert_torch.cli.options import (
     MODEL_HELP,
@@ -95,25 +94,31 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.html, "--html")
 
     from albert_torch import parity
-    from albert_torch.parity import report as reports
+    from albert_torch.files import atomic_write_text
+    from albert_torch.parity.html import to_html
+    from albert_torch.parity.plots import import_matplotlib
+    from albert_torch.parity.report import format_table, to_json
 
     if args.html is not None:
-        reports.plotting()
-    report = parity.check(
-        None if args.model is None else source_of(args.model, args),
+        import_matplotlib()
+    options = parity.ParityOptions(
         heads=_head_names(args.head),
         dtypes=args.dtype,
         backends=args.backend,
         tolerances=tolerances,
-        text=args.text,
+        texts=args.text,
         seed=args.seed,
-        progress=_show_nothing if args.quiet else _show_progress,
     )
-    print(reports.table(report))
+    report = parity.check(
+        None if args.model is None else source_of(args.model, args),
+        options,
+        progress=None if args.quiet else _show_progress,
+    )
+    print(format_table(report))
     if args.json is not None:
-        Path(args.json).write_text(reports.to_json(report, args.command_line), encoding="utf-8")
+        atomic_write_text(args.json, to_json(report, args.command_line))
     if args.html is not None:
-        Path(args.html).write_text(reports.to_html(report, args.command_line), encoding="utf-8")
+        atomic_write_text(args.html, to_html(report, args.command_line))
     return EQUAL if report.equal else DIFFERENT
 
 
@@ -136,7 +141,3 @@ def _tolerance(text: str) -> tuple[str, float]:
 
 def _show_progress(step: str) -> None:
     print(step, file=sys.stderr, flush=True)
-
-
-def _show_nothing(step: str) -> None:
-    """For `--quiet`."""

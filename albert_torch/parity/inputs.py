@@ -1,33 +1,22 @@
-"""What parity is checked on: texts or random ids, labels for each head, and checkpoints made for the occasion."""
+"""Inputs of the parity check: texts or random token ids, as batches with labels."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from albert_torch import heads
 from albert_torch.config import AlbertConfig
-from albert_torch.model import AlbertModel
-from albert_torch.parity.compare import Row
 from albert_torch.pretrained import AlbertPreTrainedModel
 
-Batch = dict[str, Tensor]
+EncodedText = tuple[list[int], list[int]]  # token ids and segment ids, without padding
 
-HEADS: dict[str, type[AlbertPreTrainedModel]] = {
-    "Model": AlbertModel,
-    "PreTraining": heads.AlbertForPreTraining,
-    "MaskedLM": heads.AlbertForMaskedLM,
-    "SequenceClassification": heads.AlbertForSequenceClassification,
-    "TokenClassification": heads.AlbertForTokenClassification,
-    "QuestionAnswering": heads.AlbertForQuestionAnswering,
-    "MultipleChoice": heads.AlbertForMultipleChoice,
-}
-# Without a checkpoint: the base shape as published, and one that has what no published one has.
-SHAPES: dict[str, dict[str, Any]] = {
+# The shapes of generated checkpoints: the published base shape, and one with what no published
+# checkpoint has, several groups of several layers.
+GENERATED_SHAPES: dict[str, dict[str, Any]] = {
     "generated, base shape": AlbertConfig.preset("albert-base-v2").to_dict(),
     "generated, 3 groups of 2 layers": {
         "vocab_size": 211,
@@ -42,104 +31,103 @@ SHAPES: dict[str, dict[str, Any]] = {
         "hidden_act": "gelu",
     },
 }
-# No comma after a digit: Google's tokenizer, and so ours, splits "1," in two; the tokenizer.json of the Hub does not.
-TEXTS: tuple[tuple[str, str | None], ...] = (
+# There is no comma after a digit: Google's tokenizer, and so ours, splits "1," into two tokens, and
+# the tokenizer.json files on the Hub do not.
+DEFAULT_TEXTS: tuple[tuple[str, str | None], ...] = (
     (
         "The lighthouse keeper counts 1234 ships a year, he says.",
         "He wrote to his sister that it is never enough!",
     ),
     (
-        'It wasn\'t the café (on the corner) that closed; it was the one with a £5 "set menu" - was it?',
+        "It wasn't the café (on the corner) that closed; it was the one with a £5 "
+        '"set menu" - was it?',
         None,
     ),
     ("Fine.", None),
     ("", None),
 )
-LENGTHS = (16, 11, 4, 1)
-BATCH_ROWS = 4
+RANDOM_LENGTHS = (16, 11, 4, 1)  # tokens of the random inputs
+ROWS_PER_BATCH = 4
 
 
-def random_rows(config: AlbertConfig, seed: int) -> list[Row]:
-    """Rows of `LENGTHS` of any ids but padding; the second half of each is the second segment."""
+def random_inputs(config: AlbertConfig, seed: int) -> list[EncodedText]:
+    """Return inputs of `RANDOM_LENGTHS` random token ids, without the id of padding.
+
+    The second half of each is its second segment.
+    """
     generator = torch.Generator().manual_seed(seed)
-    rows = []
-    for length in (min(length, config.max_position_embeddings) for length in LENGTHS):
+    pad_id = config.pad_token_id or 0
+    inputs = []
+    for full_length in RANDOM_LENGTHS:
+        length = min(full_length, config.max_position_embeddings)
         ids = torch.randint(0, config.vocab_size, (length,), generator=generator)
-        ids = torch.where(ids == (config.pad_token_id or 0), config.vocab_size - 1, ids)
-        half = length // 2 if config.type_vocab_size > 1 else 0
-        rows.append((ids.tolist(), [0] * (length - half) + [1] * half))
-    return rows
+        ids = torch.where(ids == pad_id, config.vocab_size - 1, ids)
+        second = length // 2 if config.type_vocab_size > 1 else 0
+        inputs.append((ids.tolist(), [0] * (length - second) + [1] * second))
+    return inputs
 
 
-def batches(head: str, rows: Sequence[Row], config: AlbertConfig, seed: int) -> list[Batch]:
-    """The rows as padded batches with labels for the head; multiple choice takes two rows as two choices."""
-    made = []
-    for start in range(0, len(rows), BATCH_ROWS):
-        chunk = list(rows[start : start + BATCH_ROWS])
-        if head == "MultipleChoice" and len(chunk) % 2:
-            chunk.append(chunk[-1])
-        length = max(len(ids) for ids, _ in chunk)
-        pad = config.pad_token_id or 0
-        batch = {
-            "input_ids": torch.tensor([ids + [pad] * (length - len(ids)) for ids, _ in chunk]),
-            "attention_mask": torch.tensor(
-                [[1] * len(ids) + [0] * (length - len(ids)) for ids, _ in chunk]
-            ),
-            "token_type_ids": torch.tensor(
-                [segments + [0] * (length - len(ids)) for ids, segments in chunk]
-            ),
-        }
-        if head == "MultipleChoice":
-            batch = {name: value.view(-1, 2, length) for name, value in batch.items()}  # (B, 2, T)
-        made.append({**batch, **labels(head, batch, config, seed)})
-    return made
+def make_batches(
+    model: AlbertPreTrainedModel, inputs: Sequence[EncodedText], seed: int
+) -> list[dict[str, Tensor]]:
+    """Return padded batches of the inputs with random labels for the model's head.
+
+    A head with choices gets (B, 2, T): two inputs at a time are the choices of one example.
+    """
+    batches = []
+    for start in range(0, len(inputs), ROWS_PER_BATCH):
+        rows = list(inputs[start : start + ROWS_PER_BATCH])
+        if model.has_choices and len(rows) % 2:
+            rows.append(rows[-1])
+        batch = _pad(rows, model.config.pad_token_id or 0)
+        if model.has_choices:
+            batch = {name: tensor.view(-1, 2, tensor.shape[-1]) for name, tensor in batch.items()}
+        batches.append({**batch, **_example_labels(model, batch, seed)})
+    return batches
 
 
-def labels(head: str, batch: Mapping[str, Tensor], config: AlbertConfig, seed: int) -> Batch:
-    """Random labels of the kind that the head takes, at real tokens only."""
+def read_texts(path: Path) -> list[tuple[str, str | None]]:
+    """Return the texts of a file with one text per line, and a tab between the two of a pair.
+
+    Empty lines are skipped.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It contains no text.
+    """
+    texts: list[tuple[str, str | None]] = []
+    for line in path.read_text(encoding="utf-8").split("\n"):
+        if line.strip():
+            first, tab, second = line.partition("\t")
+            texts.append((first, second if tab else None))
+    if not texts:
+        raise ValueError(f"{path} contains no text: write one text per line")
+    return texts
+
+
+def _pad(rows: Sequence[EncodedText], pad_id: int) -> dict[str, Tensor]:
+    length = max(len(ids) for ids, _ in rows)
+    padding = [length - len(ids) for ids, _ in rows]
+    return {
+        "input_ids": torch.tensor(
+            [ids + [pad_id] * count for (ids, _), count in zip(rows, padding, strict=True)]
+        ),
+        "attention_mask": torch.tensor([[1] * (length - count) + [0] * count for count in padding]),
+        "token_type_ids": torch.tensor(
+            [segments + [0] * count for (_, segments), count in zip(rows, padding, strict=True)]
+        ),
+    }
+
+
+def _example_labels(
+    model: AlbertPreTrainedModel, batch: dict[str, Tensor], seed: int
+) -> dict[str, Tensor]:
+    """Return the labels that the head makes up; `AlbertModel` has none."""
+    example_labels = getattr(model, "example_labels", None)
+    if example_labels is None:
+        return {}
     generator = torch.Generator().manual_seed(seed)
-    ids, real = batch["input_ids"], batch["attention_mask"].bool()
-    rows, classes = len(ids), config.num_labels
-
-    def draw(high: int, *shape: int) -> Tensor:
-        return torch.randint(0, high, shape, generator=generator)
-
-    if head in ("MaskedLM", "PreTraining"):
-        masked = real & (torch.rand(ids.shape, generator=generator) < 0.5)
-        masked[:, 0] = True
-        words = {"labels": ids.masked_fill(~masked, -100)}
-        return words if head == "MaskedLM" else {**words, "sentence_order_label": draw(2, rows)}
-    if head == "SequenceClassification":
-        if config.problem_type == "multi_label_classification":
-            return {"labels": draw(2, rows, classes).double()}
-        regression = config.problem_type == "regression" or (
-            config.problem_type is None and classes == 1
-        )
-        return {
-            "labels": draw(9, rows, classes).squeeze(1).double()
-            if regression
-            else draw(classes, rows)
-        }
-    if head == "TokenClassification":
-        return {"labels": draw(classes, *ids.shape).masked_fill(~real, -100)}
-    if head == "QuestionAnswering":
-        ends = batch["attention_mask"].sum(1) - 1
-        return {"start_positions": ends // 2, "end_positions": ends}
-    return {"labels": draw(ids.shape[1], rows)} if head == "MultipleChoice" else {}
-
-
-def generate(
-    head: str, values: Mapping[str, Any], directory: str | os.PathLike[str], seed: int
-) -> None:
-    """Write a checkpoint with transformers, every parameter drawn at random: biases and LayerNorms too."""
-    import transformers
-
-    model = getattr(transformers, HEADS[head].__name__)(transformers.AlbertConfig(**values))
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for key, parameter in model.named_parameters():
-            norm = "layernorm" in key.lower().replace("_", "") and key.endswith("weight")
-            parameter.normal_(
-                mean=1.0 if norm else 0.0, std=0.2 if norm else 0.05, generator=generator
-            )
-    model.save_pretrained(directory)
+    labels: dict[str, Tensor] = example_labels(
+        batch["input_ids"], batch["attention_mask"], generator
+    )
+    return labels

@@ -1,35 +1,40 @@
-"""What a parity check found: as a table for the terminal, as JSON, and as a page with plots."""
+"""The result of a parity check, as a table for the terminal and as JSON."""
 
 from __future__ import annotations
 
-import html
-import io
 import json
 import math
 import platform
-import re
-from collections.abc import Iterable
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from albert_torch.parity.compare import OWN_ERRORS, QUANTITIES, TOLERANCES, Measurement
+from albert_torch.parity.compare import CATEGORIES, ERROR_FACTOR, TOLERANCES, Measurement
 
 CRITERIA = (
-    "allowed, times the scale: "
+    "tolerance, times the scale: "
     + ", ".join(f"{str(dtype)[6:]} {value:.2g}" for dtype, value in TOLERANCES.items()),
-    "unpad is compared at real tokens; its question-answering loss, whose softmax runs over padding, is not",
-    f"below float64 also {OWN_ERRORS:g} times transformers' own error against float64, where that is more",
+    "scale: the largest magnitude in the tensor (at least 1); for gradients the largest gradient "
+    "of the model",
+    f"below float64, up to {ERROR_FACTOR:g} times transformers' own error against float64 is "
+    "allowed as well",
+    "unpad is compared at real tokens, without the loss of question answering, whose softmax runs "
+    "over padding",
 )
-SCALE = "scale: the largest magnitude of the tensor (at least 1); for gradients the largest gradient of the model"
 
 
 @dataclass
 class Case:
-    """What was measured of one head in one dtype and backend; both empty for its weights, and for the token ids."""
+    """The measurements of one head in one dtype and backend.
+
+    The comparison of the weights of a head has neither dtype nor backend, and that of the token ids
+    has the head "tokens".
+    """
 
     checkpoint: str
     head: str
@@ -39,288 +44,254 @@ class Case:
 
     @property
     def equal(self) -> bool:
-        """Whether every measurement is within tolerance."""
-        return all(one.ok for one in self.measurements)
+        """Whether every measurement is within its tolerance."""
+        return all(measurement.ok for measurement in self.measurements)
 
     @property
     def worst(self) -> Measurement:
-        """The measurement nearest to its tolerance, or furthest beyond it."""
-        return max(self.measurements, key=lambda one: one.excess)
+        """The measurement that is closest to its tolerance, or furthest beyond it."""
+        return max(self.measurements, key=lambda measurement: measurement.excess)
 
-    def error(self, what: str) -> float | None:
-        """The largest difference in one of `QUANTITIES`; None where it was not measured."""
-        return max((one.error for one in self.measurements if one.place.what == what), default=None)
+    def error(self, category: str) -> float | None:
+        """Return the largest difference in one of `CATEGORIES`, or None if it was not measured."""
+        errors = [
+            measurement.error
+            for measurement in self.measurements
+            if measurement.quantity.category == category
+        ]
+        return max(errors, default=None)
+
+    def hidden_layers(self) -> list[Measurement]:
+        """Return the measurements of the hidden states, from the embeddings to the last layer."""
+        return [
+            measurement
+            for measurement in self.measurements
+            if measurement.quantity.category == "hidden" and measurement.quantity.layer is not None
+        ]
 
 
 @dataclass
 class Report:
-    """All cases of a check, what was left out, and how long it took."""
+    """The result of a parity check.
+
+    Attributes:
+        cases: What was compared.
+        notes: What was left out, and what the inputs were.
+        seconds: How long the check took.
+        date: When it started, in UTC.
+    """
 
     cases: list[Case] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     seconds: float = 0.0
+    date: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
 
     @property
     def equal(self) -> bool:
-        """Whether every case is equal."""
+        """Whether every measurement is within its tolerance."""
         return all(case.equal for case in self.cases)
 
     def by_checkpoint(self) -> dict[str, list[Case]]:
-        """The cases of each checkpoint."""
-        names = dict.fromkeys(case.checkpoint for case in self.cases)
-        return {name: [case for case in self.cases if case.checkpoint == name] for name in names}
+        """Return the cases of each checkpoint."""
+        cases: dict[str, list[Case]] = {}
+        for case in self.cases:
+            cases.setdefault(case.checkpoint, []).append(case)
+        return cases
+
+    def count(self) -> tuple[int, int]:
+        """Return the number of measurements, and of those beyond their tolerance."""
+        measurements = [measurement for case in self.cases for measurement in case.measurements]
+        return len(measurements), sum(not measurement.ok for measurement in measurements)
 
 
 def environment() -> dict[str, str | int]:
-    """The versions and the machine that a report holds for."""
-    names = ("albert-torch", "torch", "transformers", "tokenizers", "safetensors")
-    machine = {"python": platform.python_version(), "machine": platform.machine(), "cpu": _cpu()}
+    """Return the versions and the machine that a report is valid for."""
+    packages = ("albert-torch", "torch", "transformers", "tokenizers", "safetensors")
     return {
-        **{name: metadata.version(name) for name in names},
-        **machine,
+        **{package: metadata.version(package) for package in packages},
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "cpu": _cpu_model(),
         "threads": torch.get_num_threads(),
     }
 
 
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return platform.processor()
-    return next(
-        (line.partition(":")[2].strip() for line in lines if line.startswith("model name")), ""
-    )
+def format_table(report: Report) -> str:
+    """Render a report for the terminal, in at most 100 columns (checkpoint names may be longer).
 
-
-# ---- the table ----
-
-
-def table(report: Report) -> str:
-    """At most 100 columns: a row for each head and dtype, the worst of its backends, and a verdict at the end."""
+    There is one line for each head and dtype with the largest difference of all backends, and the
+    verdict is the last line.
+    """
+    titles = f"{'head':22} {'dtype':8}"
+    titles += "".join(f"{category:>8}" for category in CATEGORIES) + " worst        verdict"
     lines = []
-    titles = (
-        f"{'head':22} {'dtype':8}"
-        + "".join(f"{what:>8}" for what in QUANTITIES)
-        + " worst        verdict"
-    )
     for checkpoint, cases in report.by_checkpoint().items():
-        lines += [checkpoint, *_facts(cases), titles]
-        rows: dict[tuple[str, str], list[Measurement]] = {}
-        for case in cases:
-            if case.dtype:
-                rows.setdefault((case.head, case.dtype), []).extend(case.measurements)
-        for (head, dtype), measurements in rows.items():
-            row = Case(checkpoint, head, dtype, "", measurements)
-            errors = "".join(f"{number(row.error(what)):>8}" for what in QUANTITIES)
-            place, verdict = row.worst.place, "equal" if row.equal else "DIFFERS"
-            worst = place.what if place.layer is None else place.name
-            lines.append(f"{head:22} {dtype:8}{errors} {worst:12} {verdict}")
+        lines += [checkpoint, *facts(cases), titles]
+        for case in merge_backends(cases):
+            errors = "".join(f"{format_number(case.error(name)):>8}" for name in CATEGORIES)
+            quantity = case.worst.quantity
+            worst = quantity.category if quantity.layer is None else quantity.name
+            verdict = "equal" if case.equal else "DIFFERS"
+            lines.append(f"{case.head:22} {case.dtype:8}{errors} {worst:12} {verdict}")
         lines.append("")
     return "\n".join([*lines, *report.notes, *details(report), verdict_line(report)])
 
 
 def verdict_line(report: Report) -> str:
-    """EQUAL or DIFFERENT, of how many measurements."""
-    measured = [one for case in report.cases for one in case.measurements]
-    if wrong := sum(not one.ok for one in measured):
-        return f"DIFFERENT: {wrong:,} of {len(measured):,} measurements beyond tolerance ({report.seconds:.0f} s)"
-    return f"EQUAL: {len(measured):,} measurements within tolerance ({report.seconds:.0f} s)"
+    """Return "EQUAL" or "DIFFERENT", and the number of measurements that say so."""
+    total, differing = report.count()
+    duration = f"({report.seconds:.0f} s)"
+    if differing:
+        return f"DIFFERENT: {differing:,} of {total:,} measurements beyond tolerance {duration}"
+    return f"EQUAL: {total:,} measurements within tolerance {duration}"
 
 
-def details(report: Report) -> list[str]:
-    """Of each case that differs the first place, in the order of the forward pass, and the worst; or the nearest."""
+def facts(cases: list[Case]) -> list[str]:
+    """Return a line about the token ids and one about the weights of a checkpoint."""
     lines = []
-    wrong = [case for case in report.cases if not case.equal]
-    for case in wrong[:10]:
-        lines.append(
-            " ".join(
-                filter(None, ("differs:", case.checkpoint, case.head, case.dtype, case.backend))
-            )
-        )
-        first = next(one for one in case.measurements if not one.ok)
-        for kind, one in (("first", first), ("worst", case.worst)):
-            lines.append(
-                f"  {kind} {one.place.name}: {number(one.error)}, allowed {number(one.tolerance)}"
-            )
-        if case.head == "tokens":
-            lines.append(
-                '  ids here are Google\'s, which splits the comma off "1,"; a tokenizer.json does not'
-            )
-    if len(wrong) > 10:
-        lines.append(f"and {len(wrong) - 10} more")
-    for dtype in dict.fromkeys(case.dtype for case in report.cases):
-        hidden = [one for case in report.cases if case.dtype == dtype for one in _hidden(case)]
-        ours = [one.ours_to_float64 for one in hidden if one.ours_to_float64 is not None]
-        theirs = [one.theirs_to_float64 for one in hidden if one.theirs_to_float64 is not None]
-        if ours and theirs:
-            both = f"here {number(max(ours))}, transformers {number(max(theirs))}"
-            lines.append(f"{dtype}, hidden states against float64: {both}")
-    if not wrong:
-        case = max(
-            (case for case in report.cases if case.dtype), key=lambda case: case.worst.excess
-        )
-        allowed, place = f"{case.worst.excess:.0%} of what is allowed", case.worst.place
-        where = (
-            place.name
-            if place.layer is not None
-            else f"{place.what} {'.'.join(place.name.split('.')[-2:])}"
-        )
-        lines.append(f"nearest: {allowed}, {case.head} {case.dtype} {case.backend} {where}")
+    for category, fact in (
+        ("tokens", "ids and segments of {} texts"),
+        ("weights", "keys, order, shapes and values of {} tensors"),
+    ):
+        measurements = [
+            measurement
+            for case in cases
+            for measurement in case.measurements
+            if measurement.quantity.category == category
+        ]
+        if measurements:
+            equal = all(measurement.ok for measurement in measurements)
+            verdict = "equal" if equal else "DIFFER"
+            lines.append(f"{category:8} {fact.format(len(measurements))}: {verdict}")
     return lines
 
 
-def number(value: float | None) -> str:
-    """Seven characters at most: 3.1e-12."""
+def merge_backends(cases: list[Case]) -> list[Case]:
+    """Return one case for each head and dtype, with the measurements of all backends."""
+    merged: dict[tuple[str, str], Case] = {}
+    for case in cases:
+        if case.dtype:
+            key = case.head, case.dtype
+            merged.setdefault(key, Case(case.checkpoint, *key, "", []))
+            merged[key].measurements.extend(case.measurements)
+    return list(merged.values())
+
+
+def details(report: Report) -> list[str]:
+    """Return lines on where models differ, or else on how close they come to the tolerance."""
+    differing = [case for case in report.cases if not case.equal]
+    lines = [line for case in differing[:10] for line in _differences(case)]
+    if len(differing) > 10:
+        lines.append(f"and {len(differing) - 10} more")
+    lines += _errors_against_float64(report)
+    compared = [case for case in report.cases if case.dtype]
+    if not differing and compared:
+        case = max(compared, key=lambda case: case.worst.excess)
+        quantity = case.worst.quantity
+        name = quantity.name
+        if quantity.layer is None:
+            name = f"{quantity.category} {'.'.join(quantity.name.split('.')[-2:])}"
+        lines.append(
+            f"nearest: {case.worst.excess:.0%} of what is allowed, {case.head} {case.dtype} "
+            f"{case.backend} {name}"
+        )
+    return lines
+
+
+def format_number(value: float | None) -> str:
+    """Return a number in at most seven characters, such as 3.1e-12; "-" for None."""
     if value is None:
         return "-"
     return f"{value:.1e}" if value and math.isfinite(value) else f"{value:g}"
 
 
-def _facts(cases: list[Case]) -> list[str]:
-    """A line on the token ids and one on the weights."""
-    lines = []
-    for what, fact in (("tokens", "ids and segments of {} texts"),
-                       ("weights", "keys, order, shapes and values of {} tensors")):  # fmt: skip
-        if oks := [one.ok for case in cases for one in case.measurements if one.place.what == what]:
-            lines.append(f"{what:8} {fact.format(len(oks))}: {'equal' if all(oks) else 'DIFFER'}")
-    return lines
-
-
-def _hidden(case: Case) -> list[Measurement]:
-    return [
-        one
-        for one in case.measurements
-        if one.place.what == "hidden" and one.place.layer is not None
-    ]
-
-
-# ---- JSON ----
-
-
 def to_json(report: Report, command: str) -> str:
-    """Versions, machine, command, and a row for each measurement; a difference that is no number is null."""
-    rows: list[dict[str, Any]] = []
+    """Return a report as JSON: verdict, date, versions, and an object for each measurement.
+
+    Numbers that are not finite are null.
+
+    Args:
+        report: The report.
+        command: The command line that made it.
+    """
+    measurements: list[dict[str, Any]] = []
     for case in report.cases:
-        about = {
-            "checkpoint": case.checkpoint,
-            "head": case.head,
-            "dtype": case.dtype,
-            "backend": case.backend,
-        }
-        for one in case.measurements:
-            numbers = {name: value for name, value in vars(one).items() if name != "place"}
-            finite = {
-                name: x if x is not None and math.isfinite(x) else None
-                for name, x in numbers.items()
+        for measurement in case.measurements:
+            numbers = {
+                "error": measurement.error,
+                "scale": measurement.scale,
+                "tolerance": measurement.tolerance,
+                "ours_to_float64": measurement.ours_to_float64,
+                "theirs_to_float64": measurement.theirs_to_float64,
             }
-            rows.append({**about, **one.place._asdict(), **finite, "ok": one.ok})
-    content = {"equal": report.equal, "verdict": verdict_line(report), "command": command, "seconds": report.seconds,
-               "environment": environment(), "criteria": [*CRITERIA, SCALE], "notes": report.notes,
-               "measurements": rows}  # fmt: skip
+            measurements.append(
+                {
+                    "checkpoint": case.checkpoint,
+                    "head": case.head,
+                    "dtype": case.dtype,
+                    "backend": case.backend,
+                    **measurement.quantity._asdict(),
+                    **{name: _finite_or_none(value) for name, value in numbers.items()},
+                    "ok": measurement.ok,
+                }
+            )
+    content = {
+        "equal": report.equal,
+        "verdict": verdict_line(report),
+        "command": command,
+        "date": report.date.isoformat(timespec="seconds"),
+        "seconds": report.seconds,
+        "environment": environment(),
+        "criteria": CRITERIA,
+        "notes": report.notes,
+        "measurements": measurements,
+    }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
 
 
-# ---- the page ----
-
-_STYLE = """
-:root { color-scheme: light dark; --line: #8884; --bad: #d1242f; --good: #1a7f37 }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h1.equal { color: var(--good) } h1.different { color: var(--bad) }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100% }
-th, td { text-align: right; padding: .15rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap }
-th:nth-child(-n+3), td:nth-child(-n+3), td:last-child, th:last-child { text-align: left }
-td:last-child { white-space: normal; overflow-wrap: anywhere } tr.differs { color: var(--bad); font-weight: 600 }
-svg { max-width: 100%; height: auto }
-code, pre { overflow-wrap: anywhere; white-space: pre-wrap } .wide { overflow-x: auto }
-"""
-
-
-def to_html(report: Report, command: str) -> str:
-    """One page that needs no other file: verdict, plots of error by layer, a row for each head, dtype and backend."""
-    verdict = "equal" if report.equal else "different"
-    parts = [
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>Parity: {verdict}</title><style>{_STYLE}</style>",
-        f"<h1 class={verdict}>{html.escape(verdict_line(report))}</h1>",
-        f"<p><code>{html.escape(command)}</code></p>",
-        f"<pre>{html.escape(chr(10).join(details(report)))}</pre>",
-    ]
-    for checkpoint, cases in report.by_checkpoint().items():
-        compared = [case for case in cases if case.dtype]
-        parts.append(
-            f"<h2>{html.escape(checkpoint)}</h2><p>{'<br>'.join(_facts(cases))}</p>{_plot(compared)}"
+def _differences(case: Case) -> Iterator[str]:
+    """Yield lines on the quantity where a case begins to differ, and on the one that is worst."""
+    names = ("differs:", case.checkpoint, case.head, case.dtype, case.backend)
+    yield " ".join(name for name in names if name)
+    first = next(measurement for measurement in case.measurements if not measurement.ok)
+    for label, measurement in (("first", first), ("worst", case.worst)):
+        error, allowed = format_number(measurement.error), format_number(measurement.tolerance)
+        yield f"  {label} {measurement.quantity.name}: {error}, allowed {allowed}"
+    if case.head == "tokens":
+        yield (
+            '  our ids are those of Google\'s tokenizer, which splits "1," into two tokens; a '
+            "tokenizer.json does not"
         )
-        parts.append("<div class=wide><table>")
-        parts.append(_row("th", ["head", "dtype", "backend", *QUANTITIES, "worst place"]))
-        for case in compared:
-            errors = [number(case.error(what)) for what in QUANTITIES]
-            worst = f"{case.worst.place.name}: {case.worst.excess:.0%} of what is allowed"
-            parts.append(
-                _row("td", [case.head, case.dtype, case.backend, *errors, worst], not case.equal)
+
+
+def _errors_against_float64(report: Report) -> Iterator[str]:
+    """Yield for each narrow dtype how far both models' hidden states are from float64."""
+    for dtype in dict.fromkeys(case.dtype for case in report.cases):
+        ours: list[float] = []
+        theirs: list[float] = []
+        for case in report.cases:
+            for measurement in case.hidden_layers() if case.dtype == dtype else ():
+                if measurement.ours_to_float64 is not None:
+                    ours.append(measurement.ours_to_float64)
+                if measurement.theirs_to_float64 is not None:
+                    theirs.append(measurement.theirs_to_float64)
+        if ours and theirs:
+            yield (
+                f"{dtype}, hidden states against float64: here {format_number(max(ours))}, "
+                f"transformers {format_number(max(theirs))}"
             )
-        parts.append("</table></div>")
-    machine = " · ".join(f"{name} {value}" for name, value in environment().items())
-    parts += [f"<p>{html.escape(line)}</p>" for line in (*report.notes, *CRITERIA, SCALE, machine)]
-    return "\n".join(parts) + "</html>\n"
 
 
-def plotting() -> Any:
-    """Matplotlib.  Raises `ImportError` that says what to install."""
+def _finite_or_none(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _cpu_model() -> str:
     try:
-        import matplotlib
-        import matplotlib.figure
-    except ImportError as error:
-        raise ImportError(
-            f"the page's plots need matplotlib, which cannot be imported ({error}): pip install 'albert-torch[parity]'"
-        ) from error
-    return matplotlib
-
-
-def _row(tag: str, cells: Iterable[str], differs: bool = False) -> str:
-    row = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
-    return f"<tr class=differs>{row}</tr>" if differs else f"<tr>{row}</tr>"
-
-
-def _plot(cases: list[Case]) -> str:
-    """An SVG: over the layers the largest difference of a hidden state in any head, and the least allowed."""
-    matplotlib = plotting()
-    ink = "#123456"  # replaced by the page's own colour of text
-    colours = dict.fromkeys(
-        ("axes.edgecolor", "axes.labelcolor", "text.color", "xtick.color", "ytick.color"), ink
-    )
-    with matplotlib.rc_context(
-        {**colours, "svg.fonttype": "none", "font.size": 9, "grid.alpha": 0.25}
-    ):
-        dtypes = list(dict.fromkeys(case.dtype for case in cases))
-        backends = list(dict.fromkeys(case.backend for case in cases))
-        figure = matplotlib.figure.Figure(figsize=(3.6 * len(dtypes), 2.8), layout="constrained")
-        for axes, dtype in zip(
-            figure.subplots(1, len(dtypes), squeeze=False)[0], dtypes, strict=True
-        ):
-            allowed: dict[int, float] = {}
-            for style, backend in zip(("o-", "s--", "^:"), backends, strict=False):
-                errors: dict[int, float] = {}
-                for case in (
-                    case for case in cases if (case.dtype, case.backend) == (dtype, backend)
-                ):
-                    for layer, one in enumerate(_hidden(case)):
-                        errors[layer] = max(one.error, errors.get(layer, 0.0))
-                        allowed[layer] = min(one.tolerance, allowed.get(layer, math.inf))
-                floor = 1e-7 * min(allowed.values(), default=1.0)  # where a 0 is drawn
-                drawn = [max(error, floor) for error in errors.values()]
-                axes.plot(list(errors), drawn, style, label=backend, markersize=3.5, linewidth=1.2)
-            axes.plot(
-                list(allowed), list(allowed.values()), color="#d1242f", linewidth=1, label="allowed"
-            )
-            axes.set(yscale="log", xlabel="layer", title=dtype)
-            axes.grid(True)
-        axes.legend(fontsize=8, framealpha=0)
-        figure.supylabel("largest difference (0: at the bottom)", fontsize=9)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
-    drawing = stream.getvalue()
-    drawing = re.sub(
-        r"<metadata>.*?</metadata>", "", drawing[drawing.index("<svg") :], flags=re.DOTALL
-    )
-    return re.sub(r' xmlns(:\w+)?="[^"]*"', "", drawing).replace(
-        ink, "currentColor"
-    )  # a page needs no namespaces
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return platform.processor()
+    for line in lines:
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return ""

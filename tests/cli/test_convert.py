@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from albert_torch import AlbertForSequenceClassification, AlbertTokenizer
 from albert_torch.finetuning.lora import save_adapter
 from albert_torch.finetuning.lora_layers import add_lora
-from albert_torch.parity.inputs import generate
+from albert_torch.parity.reference import generate_checkpoint
 
 FAST = ["--dtype", "float64", "--backend", "unpad"]
 
@@ -28,7 +28,7 @@ def old_name(key: str) -> str:
 def test_convert_reads_every_source(cli: CommandLine, layout: str, tmp_path: Path) -> None:
     """Catches: a conversion that changes a number or a name, or that transformers cannot read."""
     source, target = tmp_path / "source", tmp_path / "target"
-    generate("MaskedLM", TINY, source, seed=0)
+    generate_checkpoint("MaskedLM", TINY, source, seed=0)
     want = load_file(source / "model.safetensors")
     if layout == "sharded":
         model = transformers.AlbertForMaskedLM.from_pretrained(source)

@@ -9,7 +9,7 @@ from helpers.constants import SHARED
 from helpers.word_models import CommandLine
 
 from albert_torch.model import AlbertLayer
-from albert_torch.parity.inputs import generate
+from albert_torch.parity.reference import generate_checkpoint
 
 FAST = ["--dtype", "float64", "--backend", "unpad"]
 
@@ -17,7 +17,7 @@ FAST = ["--dtype", "float64", "--backend", "unpad"]
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> str:
     directory = tmp_path_factory.mktemp("checkpoint")
-    generate("MaskedLM", {**SHARED, "max_position_embeddings": 16}, directory, seed=0)
+    generate_checkpoint("MaskedLM", {**SHARED, "max_position_embeddings": 16}, directory, seed=0)
     return str(directory)
 
 
