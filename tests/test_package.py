@@ -1,12 +1,12 @@
-"""What a stranger gets: the built wheel, the installed command, the README's code."""
+"""What is installed: wheel, source distribution, the command outside of the clone, public names."""
 
 import ast
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -14,48 +14,75 @@ import pytest
 from helpers.constants import ROOT
 
 import albert_torch
-from albert_torch.cli.main import main
-from albert_torch.hub import NANO
+from albert_torch.cli.main import COMMANDS
 
-README = (ROOT / "README.md").read_text()
+VERBS = [name for names in COMMANDS.values() for name in names]
+BUILD = """
+import sys
+import setuptools.build_meta as backend
+print(getattr(backend, sys.argv[1])(sys.argv[2]))
+"""
+
+
+def build(kind: str, tree: Path, target: Path) -> Path:
+    """Build a distribution of a tree ("build_wheel", "build_sdist", "build_editable")."""
+    target.mkdir(exist_ok=True)
+    result = subprocess.run(
+        [sys.executable, "-c", BUILD, kind, str(target)],
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return target / result.stdout.splitlines()[-1]
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy of this tree and unpacked where nothing else is."""
-    folder = tmp_path_factory.mktemp("wheel")
-    hidden = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the files of the repository, without what was built or downloaded."""
+    folder = tmp_path_factory.mktemp("tree")
+    hidden = shutil.ignore_patterns(".*", "build", "dist", "site", "*.egg-info", "__pycache__")
     shutil.copytree(ROOT, folder / "tree", ignore=hidden)
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "--no-build-isolation",
-        "-w",
-        str(folder),
-    ]
-    subprocess.run([*build, str(folder / "tree")], check=True)
-    (wheel,) = folder.glob("albert_torch-*.whl")
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--target",
-        str(folder / "site"),
-    ]
-    subprocess.run([*install, str(wheel)], check=True)
+    return folder / "tree"
+
+
+@pytest.fixture(scope="module")
+def wheel(tree: Path) -> Path:
+    """The wheel of the tree."""
+    return build("build_wheel", tree, tree.parent / "dist")
+
+
+@pytest.fixture(scope="module")
+def sdist(tree: Path) -> Path:
+    """The source distribution of the tree."""
+    return build("build_sdist", tree, tree.parent / "dist")
+
+
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the installed package, apart from the tree."""
+    folder = tmp_path_factory.mktemp("site")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*install, "--target", str(folder), str(wheel)], check=True)
     return folder
 
 
-def test_the_wheel_holds_the_package_and_nothing_else(installed: Path) -> None:
-    """Kills: a subpackage, the typing marker or the licence left out; tests or scripts put in."""
-    (wheel,) = installed.glob("albert_torch-*.whl")
+def run_installed(site: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the installed command in a directory, without network."""
+    environment = {**os.environ, "PYTHONPATH": str(site), "HF_HUB_OFFLINE": "1"}
+    return subprocess.run(
+        [str(site / "bin" / "albert-torch"), *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    """Catches: a subpackage, a recipe, the model, the typing marker or the licence left out."""
     names = zipfile.ZipFile(wheel).namelist()
     package, configs = ROOT / "albert_torch", ROOT / "configs"
     shipped = [*package.rglob("*.py"), *(package / "nano").iterdir(), package / "py.typed"]
@@ -66,45 +93,122 @@ def test_the_wheel_holds_the_package_and_nothing_else(installed: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
+def test_the_source_distribution_builds_the_same_wheel(
+    wheel: Path, sdist: Path, tmp_path: Path
+) -> None:
+    """Catches: recipes or package data that only a clone has; tests without their helpers."""
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    again = build("build_wheel", unpacked, tmp_path / "dist")
+    assert {*zipfile.ZipFile(again).namelist()} == {*zipfile.ZipFile(wheel).namelist()}
+    for name in ("tests/helpers/constants.py", "CHANGELOG.md", "Makefile", "configs/model"):
+        assert (unpacked / name).exists(), name
+
+
 def test_the_list_of_packages_is_complete() -> None:
     """Catches: a new subpackage that works in a clone and is missing from the wheel."""
     directories = {path.parent for path in (ROOT / "albert_torch").rglob("__init__.py")}
     want = {".".join(path.relative_to(ROOT).parts) for path in directories}
     text = (ROOT / "pyproject.toml").read_text()
     (declared,) = re.findall(r"^packages = \[\n(.*?)^\]", text, re.DOTALL | re.MULTILINE)
-    assert {*re.findall(r'"(.+?)"', declared)} == want | {"albert_torch.recipes"}
+    assert {*re.findall(r'^    "(.+?)"', declared, re.MULTILINE)} == want | {"albert_torch.recipes"}
 
 
-def test_the_installed_command_runs(installed: Path, tmp_path: Path) -> None:
-    """Kills: an entry point that names nothing, a package that works in its own tree alone."""
-    environment = {**os.environ, "PYTHONPATH": str(installed / "site")}
-    for command in (
-        [sys.executable, "-m", "albert_torch"],
-        [str(installed / "site" / "bin" / "albert-torch")],
+def test_the_metadata_is_complete(wheel: Path) -> None:
+    """Catches: a page on the package index without licence, versions or a description."""
+    (name,) = [n for n in zipfile.ZipFile(wheel).namelist() if n.endswith(".dist-info/METADATA")]
+    text = zipfile.ZipFile(wheel).read(name).decode()
+    fields, _, description = text.partition("\n\n")
+    for wanted in (
+        f"Version: {albert_torch.__version__}",
+        "License-Expression: Apache-2.0",
+        "Requires-Python: >=3.10",
+        "Classifier: Operating System :: OS Independent",
+        "Classifier: Programming Language :: Python :: 3.13",
+        "Project-URL: Paper, https://arxiv.org/abs/1909.11942",
+        "Description-Content-Type: text/markdown",
     ):
-        result = subprocess.run(
-            [*command, "--version"],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert albert_torch.__version__ in result.stdout
+        assert wanted in fields.splitlines()
+    assert "Keywords: " in fields
+    assert description.startswith("# albert_torch")
+
+
+def test_extras_that_messages_name_exist() -> None:
+    """Catches: "pip install 'albert-torch[x]'" for an extra that was renamed."""
+    text = (ROOT / "pyproject.toml").read_text()
+    (table,) = re.findall(
+        r"^\[project.optional-dependencies\]\n(.*?)^\[", text, re.DOTALL | re.MULTILINE
+    )
+    extras = {*re.findall(r"^(\w+) = ", table, re.MULTILINE)}
+    files = [*(ROOT / "albert_torch").rglob("*.py"), *(ROOT / "docs").rglob("*.md")]
+    for path in files:
+        for names in re.findall(r"albert-torch\[([\w,]+)\]", path.read_text()):
+            assert {*names.split(",")} <= extras, path
+
+
+def test_the_installed_command_runs_in_an_empty_directory(site: Path, tmp_path: Path) -> None:
+    """Catches: an entry point that names nothing, a package that only works in its own tree."""
+    version = run_installed(site, tmp_path, "--version")
+    assert version.stdout == f"albert-torch {albert_torch.__version__}\n", version.stderr
     code = "import albert_torch; print(albert_torch.__file__)"
+    environment = {**os.environ, "PYTHONPATH": str(site)}
     where = subprocess.run(
-        [sys.executable, "-c", code],
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert where.stdout.startswith(str(site))
+    for verb in VERBS:
+        result = run_installed(site, tmp_path, verb, "--help")
+        assert result.returncode == 0, result.stderr
+        assert f"usage: albert-torch {verb}" in result.stdout
+
+
+def test_recipes_and_the_model_come_with_the_wheel(site: Path, tmp_path: Path) -> None:
+    """Catches: recipes that only exist beside a clone; a default model that needs the network."""
+    recipes = run_installed(site, tmp_path, "recipes")
+    assert recipes.returncode == 0, recipes.stderr
+    in_the_clone = [*(ROOT / "configs").glob("finetune/*"), *(ROOT / "configs").glob("pretrain/*")]
+    assert len(recipes.stdout.splitlines()) == len(in_the_clone)
+    copied = run_installed(site, tmp_path, "recipes", "copy", "sst2")
+    assert copied.returncode == 0, copied.stderr
+    want = (ROOT / "configs" / "finetune" / "sst2.toml").read_text()
+    assert (tmp_path / "sst2.toml").read_text() == want
+    text = "the united [MASK] of america"
+    filled = run_installed(site, tmp_path, "fill-mask", text, "--format", "text")
+    assert filled.returncode == 0, filled.stderr
+    assert filled.stdout.splitlines()[0].endswith("%  states")
+    trained = run_installed(site, tmp_path, "finetune", "sst2-nano", "--out", "x", "--data", "here")
+    assert trained.returncode == 2
+    assert "here" in trained.stderr.splitlines()[-1]
+
+
+def test_an_editable_install_finds_the_recipes(tree: Path, tmp_path: Path) -> None:
+    """Catches: recipes that are found in a wheel and in a clone, and not in between."""
+    editable = build("build_editable", tree, tmp_path / "dist")
+    zipfile.ZipFile(editable).extractall(tmp_path / "site")
+    code = f"""
+import site
+site.addsitedir({str(tmp_path / "site")!r})
+import albert_torch
+from albert_torch.recipe_files import find_recipe
+print(albert_torch.__file__, find_recipe("sst2").path)
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    result = subprocess.run(
+        [sys.executable, "-S", "-c", code],
         cwd=tmp_path,
         env=environment,
         capture_output=True,
         text=True,
-        check=True,
     )
-    assert str(installed) in where.stdout
+    assert result.stdout.split() == [
+        str(tree / "albert_torch" / "__init__.py"),
+        str(tree / "configs" / "finetune" / "sst2.toml"),
+    ], result.stderr
 
 
 def test_the_lists_of_public_names_agree() -> None:
-    """Catches: a name that type checkers see and that cannot be imported, or the other way round."""
+    """Catches: a name that type checkers see and that cannot be imported, or vice versa."""
     source = ast.parse(Path(albert_torch.__file__).read_text())
     (block,) = [node for node in source.body if isinstance(node, ast.If)]
     imported = {
@@ -134,39 +238,9 @@ assert albert_torch.inference.optimize  # a submodule is imported when it is ask
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_the_readmes_code_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kills: an example that no longer works.  The packaged model stands in for the published one."""
-    blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert blocks
-    monkeypatch.chdir(tmp_path)
-    for block in blocks:
-        exec(compile(block.replace("albert/albert-base-v2", NANO), "README.md", "exec"), {})
-
-
-def test_the_readmes_pretraining_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kills: a command on the way from text to a checked model that fails, or needs what none before it makes."""
-    block = re.search(r"```sh\n(albert-torch train-tokenizer.*?)```", README, re.DOTALL)
-    assert block is not None
-    (tmp_path / "texts").mkdir()
-    shutil.copy(ROOT / "README.md", tmp_path / "texts" / "readme.txt")
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    monkeypatch.chdir(tmp_path)
-    for command in block[1].strip().splitlines():
-        smaller = command.replace("6000", "500").replace(
-            "--steps 200 --warmup-steps 20", "--steps 3 --warmup-steps 1"
-        )
-        arguments = shlex.split(smaller)[1:]
-        if arguments[0] == "parity":
-            arguments += ["--head", "PreTraining", "--dtype", "float64", "--backend", "unpad"]
-        assert main(arguments) == 0, command
-
-
-def test_the_readme_names_files_that_exist() -> None:
-    """Kills: a command or a link of the README that leads nowhere."""
-    for name in re.findall(
-        r"\]\((?!http)([^)#]+)\)|`((?:scripts|configs|tests)/[\w./-]+)`", README
-    ):
-        assert (ROOT / (name[0] or name[1])).exists(), name
+def test_the_readme_is_one_page() -> None:
+    """Catches: a README that grows into a manual; the manual is in docs/."""
+    assert len((ROOT / "README.md").read_text().splitlines()) <= 150
 
 
 def test_the_text_names_no_machine() -> None:
