@@ -1,22 +1,30 @@
-"""Corpora in memory, and a vocabulary whose words have one piece or more: what plans and masks are tested on."""
+"""Corpora in memory, and a WordPiece vocabulary whose words have one piece or more."""
 
+import math
 import random
 from itertools import accumulate
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from albert_torch import AlbertTokenizer
 from albert_torch.pretraining.shards import Shard
 
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-WORDS, PARTS = 300, 100  # pieces that start a word, and pieces that go on with one
-FIRST = len(SPECIAL)  # the id of the first ordinary piece
-VOCABULARY = [*SPECIAL, *(f"w{i}" for i in range(WORDS)), *(f"##p{i}" for i in range(PARTS))]
+CLS, SEP, MASK = 2, 3, 4
+SPECIAL_PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+STARTS, CONTINUATIONS = 300, 100  # pieces that start a word, and pieces that continue one
+FIRST_START = len(SPECIAL_PIECES)  # the id of the first piece that starts a word
+FIRST_CONTINUATION = FIRST_START + STARTS
+PIECES = [
+    *SPECIAL_PIECES,
+    *(f"w{i}" for i in range(STARTS)),
+    *(f"##p{i}" for i in range(CONTINUATIONS)),
+]
 
 
-class Stack(list[Shard]):
-    """Shards that were never on disk."""
+class ShardsInMemory(list[Shard]):
+    """Shards that were never on disk, with what `Examples` needs of `Shards`."""
 
     @property
     def sentence_count(self) -> int:
@@ -27,26 +35,30 @@ class Stack(list[Shard]):
         return sum(len(shard.documents) - 1 for shard in self)
 
 
-def tokenizer(folder: Path) -> AlbertTokenizer:
-    """A tokenizer for `VOCABULARY`."""
+def write_tokenizer(folder: Path) -> AlbertTokenizer:
+    """Write a vocabulary file with `PIECES`, and return its tokenizer."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(VOCABULARY))
+    (folder / "vocab.txt").write_text("\n".join(PIECES))
     return AlbertTokenizer.from_pretrained(folder)
 
 
-def shard(
-    documents: list[list[int]], seed: int = 0, parts: float = 0.3, special: float = 0.0
+def make_shard(
+    documents: list[list[int]], seed: int = 0, continuing: float = 0.3, special: float = 0.0
 ) -> Shard:
-    """A shard with the given lengths of sentences, by document.
+    """Return a shard of random tokens.
 
-    Its tokens are random: of `parts` of them words go on, and `special` of them are special tokens in the text.
+    Args:
+        documents: The number of tokens of each sentence, by document.
+        seed: The seed of the tokens.
+        continuing: The share of tokens that continue a word.
+        special: The share of special tokens in the text.
     """
     generator = torch.Generator().manual_seed(seed)
     lengths = [length for document in documents for length in document]
-    kind, which = torch.rand(2, sum(lengths), generator=generator)
-    ids = FIRST + which * WORDS
-    ids = torch.where(kind < parts, FIRST + WORDS + which * PARTS, ids)
-    ids = torch.where(kind > 1 - special, which * FIRST, ids)
+    group, which = torch.rand(2, sum(lengths), generator=generator)
+    ids = FIRST_START + which * STARTS
+    ids = torch.where(group < continuing, FIRST_CONTINUATION + which * CONTINUATIONS, ids)
+    ids = torch.where(group > 1 - special, which * FIRST_START, ids)
     return Shard(
         ids.to(torch.int32),
         torch.tensor([0, *accumulate(lengths)]),
@@ -54,18 +66,38 @@ def shard(
     )
 
 
-def documents(
+def random_documents(
     tokens: int, sentences: tuple[int, int], length: tuple[int, int], seed: int = 0
 ) -> list[list[int]]:
-    """Lengths of sentences for `shard`: at least `tokens`, in documents with a random number of random sentences."""
-    draw = random.Random(seed)
-    found: list[list[int]] = []
+    """Return random numbers of tokens for `make_shard`.
+
+    Args:
+        tokens: The smallest number of tokens in all documents together.
+        sentences: The smallest and largest number of sentences in a document.
+        length: The smallest and largest number of tokens in a sentence.
+        seed: The seed.
+    """
+    rng = random.Random(seed)
+    documents: list[list[int]] = []
     while tokens > 0:
-        found.append([draw.randint(*length) for _ in range(draw.randint(*sentences))])
-        tokens -= sum(found[-1])
-    return found
+        documents.append([rng.randint(*length) for _ in range(rng.randint(*sentences))])
+        tokens -= sum(documents[-1])
+    return documents
 
 
-def within(hits: int, trials: int, share: float, errors: float = 4) -> bool:
-    """Whether a count agrees with its expectation, to so many standard errors of independent trials."""
-    return abs(hits - trials * share) <= errors * (trials * share * (1 - share)) ** 0.5
+def random_shards(
+    count: int,
+    tokens: int,
+    sentences: tuple[int, int] = (1, 12),
+    length: tuple[int, int] = (1, 20),
+) -> Any:
+    """Return `count` shards with documents as `random_documents` makes them."""
+    return ShardsInMemory(
+        make_shard(random_documents(tokens, sentences, length, seed), seed) for seed in range(count)
+    )
+
+
+def is_likely(hits: int, trials: int, probability: float, max_errors: float = 4) -> bool:
+    """Whether a number of hits agrees with its expectation, within `max_errors` standard errors."""
+    standard_error = math.sqrt(trials * probability * (1 - probability))
+    return abs(hits - trials * probability) <= max_errors * standard_error

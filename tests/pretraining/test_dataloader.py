@@ -1,4 +1,4 @@
-"""The feed: the same rows whatever the workers, processes and interruptions, from a corpus on disk."""
+"""Batches: the same examples whatever the workers, processes and interruptions."""
 
 import copy
 import multiprocessing
@@ -16,30 +16,29 @@ from typing import Any
 import pytest
 import torch
 from helpers.constants import ROOT
-from helpers.small_shards import VOCABULARY, tokenizer
+from helpers.small_shards import PIECES, write_tokenizer
 
-from albert_torch.pretraining.dataloader import pretraining_batches
+from albert_torch.pretraining.dataloader import ExampleBatch, pretraining_batches
 from albert_torch.pretraining.examples import FIRST_POSITION, ExampleOptions, Examples, Position
 from albert_torch.pretraining.prepare import prepare_shards
 from albert_torch.pretraining.shards import Shards
 
-pytestmark = pytest.mark.filterwarnings(
-    "ignore:This DataLoader will create"
-)  # more workers than cores
+# There may be more workers than cores.
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")
 
 
-def corpus(folder: Path) -> Shards:
-    """Seven shards of random words."""
-    draw = random.Random(0)
+def prepare_corpus(folder: Path) -> Shards:
+    """Prepare seven shards of random words."""
+    rng = random.Random(0)
     lines = [
-        " ".join(draw.choices(VOCABULARY[5:200], k=draw.randint(1, 12))) * (i % 6 > 0)
+        " ".join(rng.choices(PIECES[5:200], k=rng.randint(1, 12))) * (i % 6 > 0)
         for i in range(1_200)
     ]
     (folder / "text.txt").write_text("\n".join(lines))
     return prepare_shards(
         folder / "cache",
         [folder / "text.txt"],
-        tokenizer(folder),
+        write_tokenizer(folder),
         shard_tokens=1_000,
         progress=False,
     )
@@ -48,82 +47,93 @@ def corpus(folder: Path) -> Shards:
 @pytest.fixture(scope="module")
 def examples(tmp_path_factory: pytest.TempPathFactory) -> Examples:
     folder = tmp_path_factory.mktemp("corpus")
-    shards = corpus(folder)
+    shards = prepare_corpus(folder)
     assert len(shards) > 5
-    return Examples(shards, tokenizer(folder), ExampleOptions(max_length=48, shards_per_group=2), seed=1)
+    options = ExampleOptions(max_length=48, shards_per_group=2)
+    return Examples(shards, write_tokenizer(folder), options, seed=1)
 
 
-def take(examples: Examples, batches: int, position: Position = FIRST_POSITION, **how: Any) -> list[Any]:
-    return list(islice(pretraining_batches(examples, position, 8, **how), batches))
+def take(
+    examples: Examples, count: int, position: Position = FIRST_POSITION, **options: Any
+) -> list[ExampleBatch]:
+    """The first batches of 8 examples from a position on."""
+    return list(islice(pretraining_batches(examples, position, 8, **options), count))
 
 
 @pytest.fixture(scope="module")
-def batches(examples: Examples) -> list[Any]:
-    """More than an epoch, made by this process."""
-    found = take(examples, 40)
-    assert found[-1][1].epoch > 0
-    return found
+def batches(examples: Examples) -> list[ExampleBatch]:
+    """More than an epoch, built by this process."""
+    batches = take(examples, 40)
+    assert batches[-1].next_position.epoch > 0
+    return batches
 
 
-def test_batches_follow_the_plan(examples: Examples, batches: list[Any]) -> None:
-    """Kills: a batch cut at the end of a group, a position of the batch before or after."""
+def test_batches_follow_the_plans(examples: Examples, batches: list[ExampleBatch]) -> None:
+    """Catches: a batch that ends with its group, the position of the batch before or after."""
     stream = list(islice(examples.plans(), 320))
-    assert [row for rows, _ in batches for row in rows] == [
-        examples.build(plan) for plan, _ in stream
-    ]
-    assert [position for _, position in batches] == [position for _, position in stream[7::8]]
+    built = [example for batch in batches for example in batch.examples]
+    assert built == [examples.build(plan) for plan, _ in stream]
+    positions = [position for _, position in stream[7::8]]
+    assert [batch.next_position for batch in batches] == positions
 
 
-@pytest.mark.parametrize("workers", [1, 4])
-def test_workers_change_nothing(examples: Examples, batches: list[Any], workers: int) -> None:
-    """Kills: batches in the order in which workers finish, draws that depend on the worker."""
-    assert take(examples, 40, num_workers=workers) == batches
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_two_processes_share_the_rows_of_one(
-    examples: Examples, batches: list[Any], workers: int
+@pytest.mark.parametrize("num_workers", [1, 4])
+def test_workers_change_nothing(
+    examples: Examples, batches: list[ExampleBatch], num_workers: int
 ) -> None:
-    """Kills: the same rows on both processes, rows that no process has, batches that are not those of one process."""
-    halves = [take(examples, 20, rank=rank, world_size=2, num_workers=workers) for rank in range(2)]
-    for (even, position), (odd, same), (whole, expected) in zip(*halves, batches, strict=False):
-        assert [row for pair in zip(even, odd, strict=True) for row in pair] == whole
-        assert position == same == expected
+    """Catches: batches in the order in which workers finish, random numbers of the worker."""
+    assert take(examples, 40, num_workers=num_workers) == batches
 
 
-@pytest.mark.parametrize("workers", [0, 1])
-def test_it_continues_from_any_batch(examples: Examples, batches: list[Any], workers: int) -> None:
-    """Kills: prefetched batches that count as done, a group that starts again."""
-    for i in random.Random(workers).sample(range(34), 2 if workers else 12):
-        assert take(examples, 5, batches[i][1], num_workers=workers) == batches[i + 1 : i + 6]
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_two_processes_share_the_examples_of_one(
+    examples: Examples, batches: list[ExampleBatch], num_workers: int
+) -> None:
+    """Catches: the same examples in both processes, examples that no process has."""
+    first, second = (
+        take(examples, 20, rank=rank, world_size=2, num_workers=num_workers) for rank in range(2)
+    )
+    for even, odd, whole in zip(first, second, batches, strict=False):
+        pairs = zip(even.examples, odd.examples, strict=True)
+        assert [example for pair in pairs for example in pair] == whole.examples
+        assert even.next_position == odd.next_position == whole.next_position
 
 
-def test_examples_travel_to_another_process(examples: Examples) -> None:
-    """Kills: open files or lambdas inside, which workers that are not forked cannot be given."""
-    there = pickle.loads(pickle.dumps(examples))
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_the_stream_continues_after_any_batch(
+    examples: Examples, batches: list[ExampleBatch], num_workers: int
+) -> None:
+    """Catches: batches that were built ahead and count as used, a group that starts again."""
+    for i in random.Random(num_workers).sample(range(34), 2 if num_workers else 12):
+        continued = take(examples, 5, batches[i].next_position, num_workers=num_workers)
+        assert continued == batches[i + 1 : i + 6]
+
+
+def test_examples_can_be_pickled(examples: Examples) -> None:
+    """Catches: open files or lambdas, which workers that are not forked cannot receive."""
+    copied = pickle.loads(pickle.dumps(examples))
     plans = [plan for plan, _ in islice(examples.plans(), 20)]
-    assert list(map(there.build, plans)) == list(map(examples.build, plans))
+    assert list(map(copied.build, plans)) == list(map(examples.build, plans))
 
 
-def test_the_global_generator_is_left_alone(examples: Examples) -> None:
-    """Kills: dropout or weights that depend on how the data are read."""
-    before = torch.get_rng_state(), copy.copy(random.getstate())
+def test_the_global_generators_are_not_used(examples: Examples) -> None:
+    """Catches: dropout or weights that depend on how the data are read."""
+    torch_state, python_state = torch.get_rng_state(), copy.copy(random.getstate())
     take(examples, 2)
     take(examples, 2, num_workers=1)
-    assert torch.equal(torch.get_rng_state(), before[0])
-    assert random.getstate() == before[1]
+    assert torch.equal(torch.get_rng_state(), torch_state)
+    assert random.getstate() == python_state
 
 
-def test_every_process_needs_a_row(examples: Examples) -> None:
-    """Kills: an empty batch on the last of many processes."""
-    with pytest.raises(
-        ValueError, match="batch_size=8 leaves processes without examples: use at least 9"
-    ):
+def test_every_process_needs_an_example(examples: Examples) -> None:
+    """Catches: an empty batch in the last of many processes."""
+    match = "batch_size=8 leaves processes without examples: use at least 9"
+    with pytest.raises(ValueError, match=match):
         take(examples, 1, world_size=9)
 
 
-def test_workers_end_with_the_feed(examples: Examples) -> None:
-    """Kills: a worker more for each run of a sweep."""
+def test_workers_end_with_the_stream(examples: Examples) -> None:
+    """Catches: workers that remain after each run of a sweep."""
     stream = pretraining_batches(examples, FIRST_POSITION, 8, num_workers=2)
     next(stream)
     assert len(multiprocessing.active_children()) == 2
@@ -131,15 +141,18 @@ def test_workers_end_with_the_feed(examples: Examples) -> None:
     assert multiprocessing.active_children() == []
 
 
+# Starts two workers, prints their process ids, and kills itself.
 KILLED = """
 import multiprocessing, os, sys
 from pathlib import Path
-from pretraining.test_dataloader import (
-    FIRST_POSITION, ExampleOptions, Examples, corpus, pretraining_batches, tokenizer
-)
+from pretraining.test_dataloader import prepare_corpus
+from helpers.small_shards import write_tokenizer
+from albert_torch.pretraining.dataloader import pretraining_batches
+from albert_torch.pretraining.examples import FIRST_POSITION, ExampleOptions, Examples
 
 folder = Path(sys.argv[1])
-examples = Examples(corpus(folder), tokenizer(folder), ExampleOptions(max_length=48), seed=1)
+options = ExampleOptions(max_length=48)
+examples = Examples(prepare_corpus(folder), write_tokenizer(folder), options, seed=1)
 stream = pretraining_batches(examples, FIRST_POSITION, 2_000, num_workers=2)
 next(stream)
 print(*(child.pid for child in multiprocessing.active_children()), flush=True)
@@ -147,29 +160,29 @@ os.kill(os.getpid(), 9)
 """
 
 
-def alive(process: int) -> bool:
-    stat = Path(f"/proc/{process}/stat")
+def is_running(process: int) -> bool:
     try:
-        return stat.read_text().rsplit(")", 1)[1].split()[0] != "Z"
+        stat = Path(f"/proc/{process}/stat").read_text()
     except OSError:
         return False
+    state = stat.rsplit(")", 1)[1].split()[0]
+    return state != "Z"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes in /proc")
 def test_workers_do_not_outlive_a_killed_process(tmp_path: Path) -> None:
-    """Kills: workers that wait for ever to hand over a batch, and hold the machine's memory."""
+    """Catches: workers that wait forever for their batch to be taken, and use memory."""
     environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
     command = [sys.executable, "-c", KILLED, str(tmp_path)]
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        workers = [
-            int(pid) for pid in process.stdout.readline().split()
-        ]  # to the end, it would wait for workers
+        # Only one line: reading to the end would wait for the workers.
+        workers = [int(number) for number in process.stdout.readline().split()]
     assert len(workers) == 2
     deadline = time.monotonic() + 20
-    while any(map(alive, workers)) and time.monotonic() < deadline:
+    while any(map(is_running, workers)) and time.monotonic() < deadline:
         time.sleep(0.05)
-    left = list(filter(alive, workers))
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert left == []
+    remaining = [worker for worker in workers if is_running(worker)]
+    for worker in remaining:
+        os.kill(worker, signal.SIGKILL)
+    assert remaining == []

@@ -1,149 +1,156 @@
-"""Training a tokenizer: its ids against transformers, its pieces against SentencePiece's trainer."""
+"""Training of a tokenizer: its ids against transformers, its pieces against SentencePiece's."""
 
 import io
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from albert_torch.pretraining.vocab import SPECIAL, SYMBOLS, train_tokenizer
+from albert_torch.pretraining.corpus import CorpusFormat
+from albert_torch.pretraining.vocab import (
+    SPECIAL_PIECES,
+    SYMBOLS,
+    VocabularyOptions,
+    train_tokenizer,
+)
 from albert_torch.tokenization.sentencepiece import ends_in_digit_comma
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
-ODD = [
-    "", " ", "\t", "a\tb\n c", "Ünïcödé ÉCOLE ﬁn", "Ｆｕｌｌ　ｗｉｄｔｈ １，２３４", "1,000,000 and 2010, 7, (8,9)",
-    "😀 naïve 👍🏽", "日本語 한국어", '``quoted\'\' "text" (it) – £5 €6-7.', "▁marked ▁▁ text",
-    "[CLS] a [MASK] b [SEP]<pad>", "\u200b\u0301x\u00a0y", "aa 66 hoho", "İstanbul ß ſ", "x" * 300,
+UNUSUAL_TEXTS = [
+    "",
+    " ",
+    "\t",
+    "a\tb\n c",
+    "Ünïcödé ÉCOLE ﬁn",
+    "Ｆｕｌｌ　ｗｉｄｔｈ １，２３４",
+    "1,000,000 and 2010, 7, (8,9)",
+    "😀 naïve 👍🏽",
+    "日本語 한국어",
+    "``quoted'' \"text\" (it) – £5 €6-7.",
+    "▁marked ▁▁ text",
+    "[CLS] a [MASK] b [SEP]<pad>",
+    "\u200b\u0301x\u00a0y",
+    "aa 66 hoho",
+    "İstanbul ß ſ",
+    "x" * 300,
     "a,b,,c ,d 5,,6",
-]  # fmt: skip
-# Each is drawn once: of "111", 1 + 11 and 11 + 1 score the same, and ours is the choice of SentencePiece.
-LETTERS = "aeiotnrs ,.,1029  \"'(-–£)éßÅ１，日\t\u0301▁😀"
+]
+# In a random text, each of these occurs at most once. Of "111", 1 + 11 and 11 + 1 have the same
+# score; this package chooses what SentencePiece chooses, and transformers may choose the other.
+CHARACTERS = "aeiotnrs ,.,1029  \"'(-–£)éßÅ１，日\t\u0301▁😀"
 
 
-def generate(count: int, seed: int) -> list[str]:
+def generate_sentences(count: int, seed: int) -> list[str]:
     """Sentences of made-up words, the first ones frequent, with endings, numbers and marks."""
-    draw = random.Random(0)
-    stems = [
-        "".join(draw.choices(["ba", "ne", "sto", "ri", "lú", "cha", "q"], k=draw.randint(1, 4)))
-        for _ in range(400)
-    ]
-    draw = random.Random(seed)
-    lines = []
+    rng = random.Random(0)
+    syllables = ["ba", "ne", "sto", "ri", "lú", "cha", "q"]
+    stems = ["".join(rng.choices(syllables, k=rng.randint(1, 4))) for _ in range(400)]
+    rng = random.Random(seed)
+    sentences = []
     for _ in range(count):
         words = [
-            stems[int(draw.paretovariate(0.7)) % 400] + draw.choice(["", "", "ing", "ed", "s"])
-            for _ in range(draw.randint(3, 15))
+            stems[int(rng.paretovariate(0.7)) % 400] + rng.choice(["", "", "ing", "ed", "s"])
+            for _ in range(rng.randint(3, 15))
         ]
-        words.insert(
-            2, draw.choice([f"{draw.randrange(3000):,}, and", '("so")', "50-60", "it's", "– £7."])
-        )
-        lines.append(" ".join(words).capitalize() + draw.choice([".", "!", ", or not."]))
-    return lines
+        extra = [f"{rng.randrange(3000):,}, and", '("so")', "50-60", "it's", "– £7."]
+        words.insert(2, rng.choice(extra))
+        sentences.append(" ".join(words).capitalize() + rng.choice([".", "!", ", or not."]))
+    return sentences
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("corpus") / "text.txt"
-    path.write_text("\n".join(generate(1500, seed=1)), encoding="utf-8")
+    path.write_text("\n".join(generate_sentences(1500, seed=1)), encoding="utf-8")
     return path
 
 
 @pytest.fixture(scope="module")
 def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[AlbertTokenizer, Path]:
+    """A tokenizer of 300 pieces, and its directory."""
     folder = tmp_path_factory.mktemp("tokenizer")
-    return train_tokenizer([corpus], folder, vocab_size=300, progress=False), folder
+    tokenizer = train_tokenizer([corpus], folder, VocabularyOptions(300), progress=False)
+    return tokenizer, folder
 
 
-def check_ids(tokenizer: AlbertTokenizer, folder: Path, texts: list[str]) -> None:
-    """The same ids from our class, read back, and from transformers, of each text and of pairs."""
+def assert_ids_equal_transformers(
+    tokenizer: AlbertTokenizer, folder: Path, texts: list[str]
+) -> None:
+    """Compare ids of texts and pairs: the trained tokenizer, the saved one and transformers."""
     transformers = pytest.importorskip("transformers")
     reference = transformers.AutoTokenizer.from_pretrained(folder)
-    again = AlbertTokenizer.from_pretrained(folder)
-    draw = random.Random(2)
-    texts = (
-        texts + ODD + ["".join(draw.sample(LETTERS, k=draw.randint(1, 20))) for _ in range(1000)]
-    )
-    for text in texts:
+    saved = AlbertTokenizer.from_pretrained(folder)
+    rng = random.Random(2)
+    random_texts = ["".join(rng.sample(CHARACTERS, k=rng.randint(1, 20))) for _ in range(1000)]
+    for text in [*texts, *UNUSUAL_TEXTS, *random_texts]:
         expected = reference(text)["input_ids"]
         assert tokenizer(text)["input_ids"] == expected, text
-        assert again(text)["input_ids"] == expected, text
+        assert saved(text)["input_ids"] == expected, text
     pairs = list(zip(texts[:50], texts[50:100], strict=True))
-    expected = reference(
-        pairs, truncation=True, max_length=20, padding=True, return_token_type_ids=True
-    )
-    assert dict(again(pairs, truncation=True, max_length=20, padding=True)) == dict(expected)
+    options: dict[str, Any] = {"truncation": True, "max_length": 20, "padding": True}
+    expected = reference(pairs, return_token_type_ids=True, **options)
+    assert dict(saved(pairs, **options)) == dict(expected)
 
 
-@pytest.mark.parametrize("lowercase", [True, False])
+@pytest.mark.parametrize("do_lower_case", [True, False])
 @pytest.mark.parametrize("keep_accents", [True, False])
 def test_ids_equal_those_of_transformers(
-    tmp_path: Path, corpus: Path, lowercase: bool, keep_accents: bool
+    tmp_path: Path, corpus: Path, do_lower_case: bool, keep_accents: bool
 ) -> None:
-    """Kills: settings that are not written, a pipeline that is not the one that trained, other special ids."""
-    tokenizer = train_tokenizer(
-        [corpus],
-        tmp_path,
-        vocab_size=300,
-        lowercase=lowercase,
-        keep_accents=keep_accents,
-        progress=False,
-    )
-    check_ids(tokenizer, tmp_path, generate(300, seed=3))
-    pieces = set("".join(tokenizer.get_vocab().keys() - {*SPECIAL}))
-    assert ("B" in pieces, "ú" in pieces) == (not lowercase, keep_accents)
-    assert "".join(tokenizer.tokenize("Bú")) == "▁" + ("b" if lowercase else "B") + (
-        "ú" if keep_accents else "u"
-    )
+    """Catches: settings that are not saved, another pipeline than that of the training."""
+    options = VocabularyOptions(300, do_lower_case=do_lower_case, keep_accents=keep_accents)
+    tokenizer = train_tokenizer([corpus], tmp_path, options, progress=False)
+    assert_ids_equal_transformers(tokenizer, tmp_path, generate_sentences(300, seed=3))
+    characters = set("".join(tokenizer.get_vocab().keys() - {*SPECIAL_PIECES}))
+    assert ("B" in characters, "ú" in characters) == (not do_lower_case, keep_accents)
+    expected = ("b" if do_lower_case else "B") + ("ú" if keep_accents else "u")
+    assert "".join(tokenizer.tokenize("Bú")) == f"▁{expected}"
 
 
 @pytest.mark.assets
 def test_ids_of_real_texts_equal_those_of_transformers(tmp_path: Path, assets: Path) -> None:
-    """Kills: a difference that made-up words do not have."""
-    book = assets / "data" / "gutenberg" / "carroll-alice.txt"
+    """Catches: a difference that made-up words do not show."""
+    books = assets / "data" / "gutenberg"
     tokenizer = train_tokenizer(
-        [book], tmp_path, vocab_size=1500, units="sentences", progress=False
+        [books / "carroll-alice.txt"],
+        tmp_path,
+        VocabularyOptions(1500),
+        CorpusFormat(sentence_splitting="sentences"),
+        progress=False,
     )
-    other = (assets / "data" / "gutenberg" / "milton-paradise.txt").read_text(encoding="utf-8")
-    check_ids(tokenizer, tmp_path, other.split("\n")[:500])
+    other_book = (books / "milton-paradise.txt").read_text(encoding="utf-8")
+    assert_ids_equal_transformers(tokenizer, tmp_path, other_book.split("\n")[:500])
 
 
 def test_the_vocabulary_is_laid_out_as_the_published_ones(
     trained: tuple[AlbertTokenizer, Path],
 ) -> None:
-    """Kills: other special ids, symbols glued to words, pieces that the comma rule would cut, an unused setting."""
+    """Catches: other special ids, symbols within words, pieces that the comma rule would cut."""
     tokenizer, folder = trained
     assert len(tokenizer) == tokenizer.vocab_size == 300
-    assert tokenizer.convert_ids_to_tokens(range(5)) == [
-        "<pad>",
-        "<unk>",
-        "[CLS]",
-        "[SEP]",
-        "[MASK]",
-    ]
+    assert tokenizer.convert_ids_to_tokens(range(5)) == list(SPECIAL_PIECES)
+    assert SPECIAL_PIECES == ("<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]")
     assert tokenizer.convert_ids_to_tokens(range(5, 13)) == list(SYMBOLS)
-    assert [
-        getattr(tokenizer, f"{name}_token_id") for name in ("pad", "unk", "cls", "sep", "mask")
-    ] == list(range(5))
-    vocab = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
-    learned, scores = zip(*vocab[13:], strict=True)
+    names = ("pad", "unk", "cls", "sep", "mask")
+    assert [getattr(tokenizer, f"{name}_token_id") for name in names] == list(range(5))
+    vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
+    learned, scores = zip(*vocabulary[13:], strict=True)
     assert list(scores) == sorted(scores, reverse=True)
-    assert not [
-        piece for piece in learned if ends_in_digit_comma(piece) or set(piece) & set(SYMBOLS)
-    ]
+    assert not any(ends_in_digit_comma(piece) or set(piece) & set(SYMBOLS) for piece in learned)
     assert any(len(piece) > 6 for piece in learned)
-    assert not any(piece[1:].count("▁") for piece in learned)  # pieces lie within words
-    assert "".join(tokenizer.tokenize('("so"-so.)')) == '▁("so"-so.)'
-    assert [piece for piece in tokenizer.tokenize('("so"-so.)') if piece in SYMBOLS] == list(
-        '(""-.)'
-    )
+    assert not any(piece[1:].count("▁") for piece in learned)  # pieces do not cross words
+    pieces = tokenizer.tokenize('("so"-so.)')
+    assert "".join(pieces) == '▁("so"-so.)'
+    assert [piece for piece in pieces if piece in SYMBOLS] == list('(""-.)')
 
 
 def test_training_twice_gives_the_same_files(
     corpus: Path, tmp_path: Path, trained: tuple[AlbertTokenizer, Path]
 ) -> None:
-    """Kills: ids that depend on how many threads summed."""
-    train_tokenizer([corpus], tmp_path, vocab_size=300, progress=False)
+    """Catches: ids that depend on the order in which threads add up."""
+    train_tokenizer([corpus], tmp_path, VocabularyOptions(300), progress=False)
     for path in trained[1].iterdir():
         assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
@@ -151,51 +158,60 @@ def test_training_twice_gives_the_same_files(
 def test_pieces_are_as_good_as_those_of_sentencepiece(
     trained: tuple[AlbertTokenizer, Path],
 ) -> None:
-    """Kills: training on text that was not normalized, on a sample too small, on words without their marks."""
+    """Catches: training on text that is not normalized, on a small sample, without word marks."""
     sentencepiece = pytest.importorskip("sentencepiece")
-    plain = [line.lower().replace("ú", "u") for line in generate(1500, seed=1)]
-    out = io.BytesIO()
+    normalized = [line.lower().replace("ú", "u") for line in generate_sentences(1500, seed=1)]
+    model = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(plain), model_writer=out, vocab_size=300, character_coverage=0.99995, minloglevel=2,
-        pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, control_symbols=list(SPECIAL[2:]), num_threads=1,
+        sentence_iterator=iter(normalized),
+        model_writer=model,
+        vocab_size=300,
+        character_coverage=0.99995,
+        minloglevel=2,
+        pad_id=0,
+        unk_id=1,
+        bos_id=-1,
+        eos_id=-1,
+        control_symbols=list(SPECIAL_PIECES[2:]),
+        num_threads=1,
         user_defined_symbols=list(SYMBOLS),
-    )  # fmt: skip
-    reference = sentencepiece.SentencePieceProcessor(model_proto=out.getvalue())
-    held_out = generate(300, seed=4)
-    ours = sum(map(len, trained[0](held_out, add_special_tokens=False)["input_ids"]))
-    theirs = sum(len(reference.encode(line.lower().replace("ú", "u"))) for line in held_out)
-    assert ours < 1.03 * theirs
+    )
+    reference = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    held_out = generate_sentences(300, seed=4)
+    ours = trained[0](held_out, add_special_tokens=False)["input_ids"]
+    theirs = [reference.encode(line.lower().replace("ú", "u")) for line in held_out]
+    assert sum(map(len, ours)) < 1.03 * sum(map(len, theirs))
     assert not any(1 in row for row in trained[0](held_out)["input_ids"])
 
 
-def test_rare_characters_are_unknown(tmp_path: Path) -> None:
-    """Kills: a web corpus whose every stray character takes a piece, a common one that gets none."""
+@pytest.mark.parametrize(("coverage", "known"), [(0.999, {"ж"}), (1.0, set("ж日本語"))])
+def test_rare_characters_are_unknown(tmp_path: Path, coverage: float, known: set[str]) -> None:
+    """Catches: pieces for every stray character of a web corpus, none for a frequent one."""
     file = tmp_path / "a.txt"
-    file.write_text("\n".join([*generate(500, seed=1), "日本語", "ж" * 50]), encoding="utf-8")
-    for coverage, known in ((0.999, {"ж"}), (1.0, set("ж日本語"))):
-        tokenizer = train_tokenizer(
-            [file], tmp_path / "t", vocab_size=150, character_coverage=coverage, progress=False
-        )
-        assert set("".join(tokenizer.get_vocab())) & set("ж日本語") == known
+    lines = [*generate_sentences(500, seed=1), "日本語", "ж" * 50]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    options = VocabularyOptions(150, character_coverage=coverage)
+    tokenizer = train_tokenizer([file], tmp_path / "t", options, progress=False)
+    assert set("".join(tokenizer.get_vocab())) & set("ж日本語") == known
 
 
 def test_a_sample_is_taken_evenly(tmp_path: Path) -> None:
-    """Kills: a sample of the first sentences only, one larger than asked for."""
+    """Catches: a sample of the first sentences only, a larger sample than asked for."""
     file = tmp_path / "a.txt"
-    lines = [(f"{'abcdefghij'[i // 100]}zu", "meko" if i % 2 else "tiro") for i in range(1000)]
-    file.write_text("\n".join(f"{a} {a}n {b} {b}n" for a, b in lines))
-    halves = {f"{letter}zu" for letter in "abcdefghij"}
-    for sample, expected in (
-        (1000, {*halves, "meko", "tiro"}),
-        (10**9, {*halves, "meko", "tiro"}),
-        (500, {*halves, "tiro"}),
+    # The first word changes every 100 lines; the second one alternates.
+    words = [(f"{'abcdefghij'[i // 100]}zu", "meko" if i % 2 else "tiro") for i in range(1000)]
+    file.write_text("\n".join(f"{a} {a}n {b} {b}n" for a, b in words))
+    first_words = {f"{letter}zu" for letter in "abcdefghij"}
+    for max_sentences, expected in (
+        (1000, {*first_words, "meko", "tiro"}),
+        (10**9, {*first_words, "meko", "tiro"}),
+        (500, {*first_words, "tiro"}),
     ):
-        tokenizer = train_tokenizer(
-            [file], tmp_path / "t", vocab_size=50, sample=sample, progress=False
-        )
-        assert {
-            word for word in [*halves, "meko", "tiro"] if "▁" + word in tokenizer.get_vocab()
-        } == expected
+        options = VocabularyOptions(50, max_sentences=max_sentences)
+        tokenizer = train_tokenizer([file], tmp_path / "t", options, progress=False)
+        vocabulary = tokenizer.get_vocab()
+        learned = {word for word in [*first_words, "meko", "tiro"] if f"▁{word}" in vocabulary}
+        assert learned == expected
 
 
 @pytest.mark.parametrize(
@@ -207,35 +223,34 @@ def test_a_sample_is_taken_evenly(tmp_path: Path) -> None:
         ),
         (
             {"vocab_size": 10**6},
-            r"vocab_size=1000000: the corpus has only \d+ pieces; give that, or more text",
+            r"vocab_size=1000000 is too large: the corpus has only \d+ pieces; use that number",
         ),
         ({"character_coverage": 1.5}, r"character_coverage=1\.5 must be above 0 and at most 1"),
-        ({"sample": 0}, "sample=0 must be at least 1 sentence"),
-        ({"units": "words"}, "units='words' must be"),
+        ({"max_sentences": 0}, "max_sentences=0 must be at least 1"),
     ],
 )
-def test_what_cannot_be_trained(
-    tmp_path: Path, corpus: Path, options: dict[str, object], match: str
+def test_what_cannot_be_trained_is_refused(
+    tmp_path: Path, corpus: Path, options: dict[str, Any], match: str
 ) -> None:
-    """Kills: a panic in the library, a vocabulary smaller than asked for, files of a failed training."""
+    """Catches: a panic in the Rust library, a vocabulary that is too small, files left behind."""
     with pytest.raises(ValueError, match=match):
-        train_tokenizer([corpus], tmp_path / "t", progress=False, **options)
+        train_tokenizer([corpus], tmp_path / "t", VocabularyOptions(**options), progress=False)
     assert not (tmp_path / "t").exists()
 
 
 def test_an_empty_corpus_is_refused(tmp_path: Path) -> None:
-    """Kills: a tokenizer without a piece."""
+    """Catches: a tokenizer without pieces."""
     (tmp_path / "a.txt").touch()
     with pytest.raises(ValueError, match="no text in"):
         train_tokenizer([tmp_path], tmp_path / "t", progress=False)
 
 
 def test_the_smallest_vocabulary_has_every_character(tmp_path: Path, corpus: Path) -> None:
-    """Kills: a bound that is off by one."""
+    """Catches: a limit that is off by one."""
     with pytest.raises(ValueError, match="must be above") as error:
-        train_tokenizer([corpus], tmp_path, vocab_size=13, progress=False)
-    least = int(str(error.value).split("above ")[1].split(":")[0])
-    tokenizer = train_tokenizer([corpus], tmp_path, vocab_size=least + 1, progress=False)
-    assert len(tokenizer) == least + 1
-    text = corpus.read_text(encoding="utf-8").split("\n")
-    assert not any(1 in row for row in tokenizer(text)["input_ids"])
+        train_tokenizer([corpus], tmp_path, VocabularyOptions(13), progress=False)
+    smallest = int(str(error.value).split("above ")[1].split(":")[0]) + 1
+    tokenizer = train_tokenizer([corpus], tmp_path, VocabularyOptions(smallest), progress=False)
+    assert len(tokenizer) == smallest
+    sentences = corpus.read_text(encoding="utf-8").split("\n")
+    assert not any(1 in row for row in tokenizer(sentences)["input_ids"])
