@@ -153,7 +153,7 @@ def test_the_kernel_of_this_torch_is_not_for_cpus() -> None:
 def test_a_model_needs_unpad_for_varlen() -> None:
     """Catches: padded rows that are silently attended by another backend than the named one."""
     model = AlbertModel(AlbertConfig(**SHARED), attn_implementation="varlen")
-    with pytest.raises(ValueError, match=r"'varlen' attends packed tokens.*model.unpad = True"):
+    with pytest.raises(ValueError, match=r"'varlen' is for packed rows.*model.unpad = True"):
         model(**batch(SHARED))
     model.unpad = True
     assert model(**batch(SHARED)).last_hidden_state.isfinite().all()

@@ -14,7 +14,7 @@ from helpers.reference import batch, pair, worst
 from torch import nn
 
 from albert_torch import AlbertConfig, AlbertModel
-from albert_torch.model import ACTIVATIONS
+from albert_torch.activations import ACTIVATIONS
 
 GROUPS = [
     {**TINY, "num_hidden_groups": groups, "inner_group_num": inner}
@@ -340,7 +340,8 @@ def test_the_named_backend_is_the_one_that_runs(attention: str, function: str) -
     assert ("aten::scaled_dot_product_attention" in names) == (attention == "sdpa")
     assert any(function in name for name in names)
     with pytest.raises(
-        ValueError, match=r"attn_implementation='flash' is not known; use one of eager, sdpa"
+        ValueError,
+        match=r"attn_implementation='flash' is not known; use one of eager, sdpa, varlen",
     ):
         model.set_attn_implementation("flash")
 
@@ -353,45 +354,51 @@ def test_the_named_backend_is_the_one_that_runs(attention: str, function: str) -
             {"input_ids": [[1]], "inputs_embeds": [[[1.0] * 10]]},
             "exactly one of input_ids and inputs_embeds",
         ),
-        ({"input_ids": [1, 2, 3]}, r"input_ids is \(3,\), must be \(B, T\).*input_ids\[None\]"),
-        ({"input_ids": [[[1, 2]]]}, r"input_ids is \(1, 1, 2\), must be \(B, T\)"),
-        ({"input_ids": [[1.0, 2.0]]}, r"input_ids is torch.float32, must be torch.long"),
-        ({"input_ids": [[True, False]]}, r"input_ids is torch.bool, must be torch.long"),
-        ({"input_ids": [[3, 61]]}, r"input_ids go from 3 to 61, must be 0 to 60"),
-        ({"input_ids": [[3, -1]]}, r"input_ids go from -1 to 3, must be 0 to 60"),
+        (
+            {"input_ids": [1, 2, 3]},
+            r"input_ids has shape \(3,\), must be \(B, T\).*input_ids\[None\]",
+        ),
+        ({"input_ids": [[[1, 2]]]}, r"input_ids has shape \(1, 1, 2\), must be \(B, T\)"),
+        ({"input_ids": [[1.0, 2.0]]}, r"input_ids has dtype torch.float32, must be torch.long"),
+        ({"input_ids": [[True, False]]}, r"input_ids has dtype torch.bool, must be torch.long"),
+        ({"input_ids": [[3, 61]]}, r"input_ids range from 3 to 61, must be 0 to 60"),
+        ({"input_ids": [[3, -1]]}, r"input_ids range from -1 to 3, must be 0 to 60"),
         (
             {"input_ids": [[3] * 21]},
-            r"rows have 21 tokens, the model 20 positions: truncate to max_length=20",
+            r"rows have 21 tokens, but the model has 20 positions: truncate to max_length=20",
         ),
         (
             {"input_ids": [[3, 4]], "position_ids": [[0, 20]]},
-            r"position_ids go from 0 to 20, must be 0 to 19",
+            r"position_ids range from 0 to 20, must be 0 to 19",
         ),
         (
             {"input_ids": [[3, 4]], "position_ids": [[0, 1, 2]]},
-            r"position_ids is \(1, 3\), must be \(1, 2\)",
+            r"position_ids has shape \(1, 3\), must be \(1, 2\)",
         ),
         (
             {"input_ids": [[3, 4]], "token_type_ids": [[0, 3]]},
-            r"token_type_ids go from 0 to 3, must be 0 to 2",
+            r"token_type_ids range from 0 to 3, must be 0 to 2",
         ),
         (
             {"input_ids": [[3, 4]], "token_type_ids": [0, 1]},
-            r"token_type_ids is \(2,\), must be \(1, 2\)",
+            r"token_type_ids has shape \(2,\), must be \(1, 2\)",
         ),
         (
             {"input_ids": [[3, 4]], "attention_mask": [[1, 1, 1]]},
-            r"attention_mask is \(1, 3\), must be \(1, 2\)",
+            r"attention_mask has shape \(1, 3\), must be \(1, 2\)",
         ),
         (
             {"input_ids": [[3, 4]], "attention_mask": [[[1, 1]]]},
-            r"attention_mask is \(1, 1, 2\), must be \(1, 2\)",
+            r"attention_mask has shape \(1, 1, 2\), must be \(1, 2\)",
         ),
         (
             {"inputs_embeds": [[[0.0] * 24]]},
-            r"inputs_embeds has width 24, must be embedding_size=10",
+            r"inputs_embeds has 24 features per token, must have embedding_size=10",
         ),
-        ({"inputs_embeds": [[0.0] * 10]}, r"inputs_embeds is \(1, 10\), must be \(B, T, E\)"),
+        (
+            {"inputs_embeds": [[0.0] * 10]},
+            r"inputs_embeds has shape \(1, 10\), must be \(B, T, E\)",
+        ),
     ],
 )
 def test_bad_inputs_say_what_to_do(inputs: dict[str, Any], message: str) -> None:
@@ -405,7 +412,8 @@ def test_bad_inputs_say_what_to_do(inputs: dict[str, Any], message: str) -> None
 def test_an_empty_batch_or_row_is_refused(shape: tuple[int, int]) -> None:
     model = AlbertModel(AlbertConfig(**TINY)).eval()
     with pytest.raises(
-        ValueError, match=r"input_ids is \(\d, \d\): give at least one row and one token"
+        ValueError,
+        match=r"input_ids has shape \(\d, \d\): a batch needs at least one row and one token",
     ):
         run(model, {"input_ids": torch.zeros(shape, dtype=torch.long)})
 
@@ -416,7 +424,7 @@ def test_unpad_wants_a_mask_of_rows() -> None:
         "input_ids": torch.ones(1, 3, dtype=torch.long),
         "attention_mask": torch.ones(1, 1, 3, 3),
     }
-    with pytest.raises(ValueError, match=r"unpad=True needs a \(B, T\) attention_mask"):
+    with pytest.raises(ValueError, match=r"unpad=True needs an attention_mask of shape \(B, T\)"):
         run(model, inputs)
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from albert_torch import losses
+from albert_torch.activations import activation
 from albert_torch.config import AlbertConfig
 from albert_torch.heads.base import (
     AlbertHeadModel,
@@ -17,7 +18,6 @@ from albert_torch.heads.base import (
     classifier_dropout,
 )
 from albert_torch.losses import IGNORE_INDEX
-from albert_torch.model import activation
 from albert_torch.outputs import AlbertForPreTrainingOutput, MaskedLMOutput, ModelOutput
 
 TIED_DECODER = {

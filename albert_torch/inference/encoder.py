@@ -25,7 +25,7 @@ from albert_torch.inference.kernels.int8 import Observer
 from albert_torch.inference.kernels.linear import FeedForward, LinearWeights
 from albert_torch.inference.packed_batch import PackedBatch
 from albert_torch.inference.parallel import parallel_map
-from albert_torch.model import AlbertLayer, AlbertTransformer
+from albert_torch.layers import AlbertLayer, AlbertTransformer
 
 
 class EncoderStates(NamedTuple):

@@ -46,6 +46,7 @@ class Objective(nn.Module):
         encoded = self.model.albert.encode(
             input_ids, attention_mask, token_type_ids, token_mask=token_mask
         )
+        assert encoded.last_hidden_state is not None
         masked = Packing(token_mask)  # M places
         right = masked.pack(labels)  # (M,)
         hidden = masked.pack(encoded.last_hidden_state)  # (M, H)

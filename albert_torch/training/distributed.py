@@ -8,7 +8,7 @@ import time
 
 from torch import distributed, nn
 
-from albert_torch.model import AlbertLayerGroup
+from albert_torch.layers import AlbertLayerGroup
 
 
 def shard(model: nn.Module) -> nn.Module:

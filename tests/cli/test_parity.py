@@ -8,7 +8,7 @@ import pytest
 from helpers.constants import SHARED
 from helpers.word_models import CommandLine
 
-from albert_torch.model import AlbertLayer
+from albert_torch.layers import AlbertLayer
 from albert_torch.parity.reference import generate_checkpoint
 
 FAST = ["--dtype", "float64", "--backend", "unpad"]

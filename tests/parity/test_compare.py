@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from albert_torch import AlbertModel
-from albert_torch.model import ACTIVATIONS
+from albert_torch.activations import ACTIVATIONS
 from albert_torch.parity.compare import (
     TOLERANCES,
     Measurement,

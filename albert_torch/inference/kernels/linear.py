@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from albert_torch.inference.kernels import onednn
-from albert_torch.model import activation
+from albert_torch.activations import activation
 
 logger = logging.getLogger(__name__)
 

@@ -66,7 +66,7 @@ def test_int8_is_close_and_does_not_depend_on_the_other_rows(config, operators):
     with torch.no_grad():
         for parameter in ours.encoder.parameters():
             parameter.mul_(0.3)
-        for layer in (m for m in ours.modules() if isinstance(m, albert_torch.model.AlbertLayer)):
+        for layer in (m for m in ours.modules() if isinstance(m, albert_torch.layers.AlbertLayer)):
             layer.full_layer_layer_norm.bias[3] = -8.0  # an outlier, as trained ALBERTs have
     fast = optimize(ours, torch.int8)
     inputs = model_inputs("AlbertModel", config, lengths=(9, 5, 9, 1))

@@ -11,7 +11,7 @@ from helpers.reference import pair, worst
 from albert_torch.inference import optimize
 from albert_torch.inference.kernels import linear as linear_kernels
 from albert_torch.inference.kernels.linear import LinearWeights, MklLinear, PlainLinear
-from albert_torch.model import ACTIVATIONS
+from albert_torch.activations import ACTIVATIONS
 
 needs_mkl = pytest.mark.skipif(
     not torch.backends.mkl.is_available(), reason="this torch has no MKL"
