@@ -20,12 +20,12 @@ def find_split_file(config: FinetuningConfig, split: str, *names: str) -> Path |
 
     Args:
         config: The recipe. Its key with the name of the split names a file, in the directory `data`
-            or anywhere.
+            or anywhere, or a split of the data set on the Hub.
         split: "train", "dev" or "test".
         names: Names to try first in the directory `data`, before the split's name with any suffix.
 
     Returns:
-        The path, or None if the recipe names no file and `data` holds none.
+        The path, or None if the recipe names no file and `data` holds none or is on the Hub.
 
     Raises:
         FileNotFoundError: The recipe names a file that does not exist.
@@ -36,6 +36,8 @@ def find_split_file(config: FinetuningConfig, split: str, *names: str) -> Path |
         for path in (directory / named, Path(named)):
             if path.exists():
                 return path
+        if config.data and not directory.exists():
+            return None  # it may be the name of a split of a data set on the Hub
         elsewhere = f", nor {directory / named}" if config.data else ""
         raise FileNotFoundError(f"{split}: there is no file {named}{elsewhere}")
     if not config.data:

@@ -12,7 +12,6 @@ from helpers.tasks import make_small_task, pieces, write_tsv
 
 import albert_torch
 from albert_torch.finetuning import finetune
-from albert_torch.finetuning.finetune import load
 
 pytest.importorskip("accelerate")
 
@@ -136,64 +135,6 @@ def test_bad_tables_say_what_is_wrong(
             ).config,
             tmp_path / "run",
         )
-
-
-def test_a_few_short_lines_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Kills: a broken line of a large file that stops the run, or that goes unsaid."""
-    write_tsv(tmp_path / "train.tsv", "text|label", *["w1|0", "w2|1"] * 1000, "w3")
-    assert len(make_small_task(tmp_path, "classification").load_split("train").examples) == 2000
-    assert "left out 1 lines with too few or too many cells; the first one:" in caplog.text
-
-
-def test_files_that_are_not_there(tmp_path: Path) -> None:
-    """Kills: a misspelt path taken for the name of a data set, or for no dev set."""
-    task = make_small_task(tmp_path, "classification", train="none.tsv")
-    with pytest.raises(
-        FileNotFoundError, match=r"train: there is no file none.tsv, nor .*none.tsv"
-    ):
-        task.load_split("train")
-    with pytest.raises(FileNotFoundError, match="no training file"):
-        load(make_small_task(tmp_path, "sst2").config)
-    with pytest.raises(ValueError, match="task='sst3' is not known; use one of cola, sst2"):
-        make_small_task(tmp_path, "sst3")
-
-
-def test_hub_data_sets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Kills: "dev" asked for by that name, a missing split taken for an error, unpublished labels
-    taken for a class.
-    """
-    datasets = pytest.importorskip("datasets")
-    rows = [{"premise": "w1", "hypothesis": "w2", "label": 2}]
-    splits = {
-        "train": rows,
-        "validation_matched": rows,
-        "validation_mismatched": [],
-        "test": [{**rows[0], "label": -1}],
-    }
-    asked: list[Any] = []
-
-    def load_dataset(*names: Any) -> Any:
-        asked.append(names)
-        return splits
-
-    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
-    task = make_small_task(tmp_path, "mnli", data="nyu-mll/glue", data_config="mnli")
-    assert (
-        task.load_split("train").examples[0]["labels"]
-        == task.load_split("dev").examples[0]["labels"]
-        == 2
-    )
-    assert "labels" not in task.load_split("test").examples[0]
-    assert asked == [("nyu-mll/glue", "mnli")] * 3
-    monkeypatch.setattr(datasets, "load_dataset", lambda *names: {"train": rows})
-    assert task.load_split("dev") is None
-    monkeypatch.setattr(
-        datasets, "load_dataset", lambda *names: (_ for _ in ()).throw(ConnectionError("offline"))
-    )
-    with pytest.raises(
-        FileNotFoundError, match="is neither a directory nor a data set on the Hub: offline"
-    ):
-        task.load_split("train")
 
 
 def test_regression_and_several_labels_learn(tmp_path: Path) -> None:

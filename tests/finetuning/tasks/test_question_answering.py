@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.constants import ROOT
 from helpers.small_runs import recipe
 from helpers.tasks import make_small_task, outputs_equal_to_labels, write_squad
 
+from albert_torch import AlbertForAnswerableQuestions
 from albert_torch.finetuning import FinetuningConfig, finetune
 from albert_torch.finetuning.tasks.registry import make_task
+from albert_torch.training.data import collate
 from albert_torch.training.model import load_tokenizer
 
 
@@ -101,3 +104,35 @@ def test_xquad_answers_are_exact_characters(assets: Path, tmp_path: Path) -> Non
     split = task.load_split("train")
     assert len(split.references.questions) == 1190
     assert task.score(split, outputs_equal_to_labels(split))["exact"] > 98
+
+
+def test_the_recipe_of_squad2_trains_a_model_that_loads(tmp_path: Path) -> None:
+    """Kills: a recipe whose model the package cannot load, or loads without its output for "no
+    answer".
+    """
+    write_squad(tmp_path / "train-v2.0.json", impossible=True)
+    small = recipe(tmp_path)
+    values = {
+        "model": "",
+        "tokenizer": small.tokenizer,
+        "model_config": small.model_config,
+        "data": str(tmp_path),
+        "dev": "train-v2.0.json",
+        "max_length": 20,
+        "doc_stride": 6,
+        "batch_size": 8,
+        "steps": 4,
+        "warmup_steps": 1,
+    }
+    config = FinetuningConfig.load(ROOT / "configs" / "finetune" / "squad2.toml", **values)
+    (result,) = finetune(config, tmp_path / "run")
+    task = make_task(config, load_tokenizer(config))
+    split = task.load_split("dev")
+    assert split is not None
+    model = AlbertForAnswerableQuestions.from_pretrained(tmp_path / "run")
+    outputs = []
+    for example in split.examples:
+        batch = collate([example], task.tokenizer.pad_token_id)
+        with torch.no_grad():
+            outputs += task.collect_outputs(model(**batch), batch)
+    assert task.score(split, outputs)["f1"] == pytest.approx(result.scores["f1"])
