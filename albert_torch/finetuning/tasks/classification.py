@@ -204,7 +204,7 @@ class SingleLabelClassification(NamedLabelTask):
         labels = [example["labels"] for example in split.examples]
         scores = {"accuracy": metrics.accuracy(predicted, labels)}
         if len(self.labels) == 2:
-            scores["f1"] = metrics.f1(predicted, labels)
+            scores["f1"] = metrics.binary_f1(predicted, labels)
             scores["matthews"] = metrics.matthews(predicted, labels)
         return scores
 
