@@ -91,7 +91,9 @@ def test_presets_are_the_files_and_the_published_sizes(preset: str) -> None:
 
 def test_presets_can_be_changed_and_misnamed() -> None:
     assert AlbertConfig.preset("albert-base-v2", num_labels=3).num_labels == 3
-    with pytest.raises(ValueError, match="no preset 'albert-huge-v2'; there are albert-base-v1"):
+    with pytest.raises(
+        ValueError, match="there is no preset 'albert-huge-v2'; use one of albert-base-v1"
+    ):
         AlbertConfig.preset("albert-huge-v2")
 
 
@@ -139,7 +141,10 @@ def test_presets_can_be_changed_and_misnamed() -> None:
         ),
         ({"num_labels": 0}, "num_labels=0 must be a whole number from 1 to 1,000,000"),
         ({"num_labels": 10**9}, "num_labels=1000000000 must be a whole number from 1 to 1,000,000"),
-        ({"id2label": {"a": "b"}}, "id2label={'a': 'b'} must map label numbers to names"),
+        (
+            {"id2label": {"a": "b"}},
+            "id2label={'a': 'b'} must map the numbers of labels to their names",
+        ),
         ({"id2label": {0: "a", 2: "b"}}, r"id2label has the numbers \[0, 2\], must be 0 to 1"),
         (
             {"id2label": {0: "a", 1: "b"}, "num_labels": 3},

@@ -20,7 +20,8 @@ IMPORT_TABLE = {
     "activations": "",
     "attention": "",
     "hub": "files",
-    "config": "hub files",  # AlbertConfig.from_pretrained takes the name of a checkpoint
+    "config_rules": "",
+    "config": "hub files config_rules",  # AlbertConfig.from_pretrained takes the name of a checkpoint
     "tokenization": "hub files",
     "checkpoints": "hub config files",
     "checkpoints.convert": "checkpoints heads finetuning.lora",
