@@ -43,7 +43,8 @@ def draw_questions(
     rng: random.Random, v2: bool
 ) -> tuple[dict[str, str], dict[str, list[str]], dict[str, float]]:
     """Predictions, right answers and scores for "no answer" of a few questions."""
-    words = "The the a an cat Cat. dog U.S. 1,000 run-down 's ümlaut -- anthem".split()
+    words = ["The", "the", "a", "an", "cat", "Cat.", "dog", "U.S.", "1,000", "run-down", "'s"]
+    words += ["ümlaut", "--", "anthem"]
 
     def text() -> str:
         return " ".join(rng.choices(words, k=rng.randint(1, 4)))
