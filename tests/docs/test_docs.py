@@ -13,6 +13,7 @@ from helpers.doc_pages import SHELL, PageError, parse_page, run_page
 from albert_torch.cli.main import command_parser
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CARDS = [ROOT / "CONTRIBUTING.md", ROOT / "albert_torch" / "nano" / "README.md"]
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def test_the_code_of_a_page_runs(
     run_page(page, tmp_path)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, *CARDS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_that_do_not_run_are_valid(page: Path) -> None:
     """Catches: a command or an option in a shell block that does not exist, or no longer."""
     for block in parse_page(page.read_text(), page.name):

@@ -23,6 +23,7 @@ import contextlib
 import doctest
 import importlib.util
 import io
+import itertools
 import os
 import re
 import shlex
@@ -96,11 +97,18 @@ class Block:
             lexer = shlex.shlex(line.removeprefix("$ "), posix=True, punctuation_chars="|<>&;()")
             lexer.whitespace_split = True
             words = list(lexer)
-            for start in [i for i, word in enumerate(words) if word == "albert-torch"]:
-                rest = words[start + 1 :]
-                end = next((i for i, word in enumerate(rest) if set(word) <= set("|<>&;()")), None)
-                found.append(rest[:end])
+            pipeline = [
+                list(group)
+                for is_operator, group in itertools.groupby(words, key=_is_operator)
+                if not is_operator
+            ]
+            found += [command[1:] for command in pipeline if command[0] == "albert-torch"]
         return found
+
+
+def _is_operator(word: str) -> bool:
+    """Whether a word of a shell command separates commands or redirects their output."""
+    return set(word) <= set("|<>&;()")
 
 
 class PageError(AssertionError):
