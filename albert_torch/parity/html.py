@@ -10,14 +10,15 @@ import html
 from collections.abc import Sequence
 
 from albert_torch.parity.compare import CATEGORIES
+from albert_torch.parity.environment import environment
 from albert_torch.parity.plots import COLOURS, plot_hidden_states
 from albert_torch.parity.report import (
     CRITERIA,
     Case,
     Report,
     details,
-    environment,
     facts,
+    format_excess,
     format_number,
     merge_backends,
 )
@@ -43,26 +44,30 @@ figcaption { font-size: .9rem }
 .plots { display: grid; gap: .5rem; grid-template-columns: repeat(auto-fit, minmax(17rem, 1fr)) }
 .plots svg { display: block; width: 100%; height: auto; max-width: 34rem }
 details { margin: .8rem 0 } summary { cursor: pointer; color: var(--series-1) }
+.scroll { overflow-x: auto }
 table { border-collapse: collapse; width: 100%; font-size: .9rem;
   font-variant-numeric: tabular-nums }
 th, td { padding: .3rem .5rem; border-bottom: 1px solid var(--border); text-align: left;
-  overflow-wrap: anywhere }
+  white-space: nowrap }
 th { color: var(--muted) }
-.number { text-align: right; white-space: nowrap }
+td.worst { white-space: normal; overflow-wrap: anywhere }
+.number { text-align: right }
 .differs .key { color: var(--bad); font-weight: 600 }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem; margin: .4rem 0 }
 dd { margin: 0 }
 @media (max-width: 48rem) {
   thead { display: none }
   table, tbody { display: block }
-  tr { display: grid; grid-template-columns: repeat(3, 1fr); padding: .5rem 0;
+  tr { display: grid; grid-template-columns: repeat(6, 1fr); padding: .5rem 0;
     border-bottom: 1px solid var(--border) }
-  td { border: 0; padding: .15rem .4rem .15rem 0 }
+  td { border: 0; padding: .15rem .4rem .15rem 0; grid-column: span 2 }
   td.key { font-weight: 600 }
+  td.head { grid-column: span 4 }
+  td.hidden { grid-column: 1 / span 2 }
   td.number, td.worst { text-align: left }
   td.number::before, td.worst::before { content: attr(data-label); display: block;
     color: var(--muted); font-size: .8rem }
-  td.worst { grid-column: span 2 }
+  td.worst { grid-column: span 4 }
   td.verdict { align-self: end }
 }
 """
@@ -169,12 +174,12 @@ def _table(cases: Sequence[Case], keys: Sequence[str]) -> str:
     ]
     rows = []
     for case in cases:
-        worst = f"{case.worst.quantity.name}: {case.worst.excess:.0%} of what is allowed"
+        worst = f"{case.worst.quantity.name}: {format_excess(case.worst.excess)}"
         verdict = _verdict_class(case.equal)
         cells = [
-            *(f'<td class="key">{html.escape(getattr(case, key))}</td>' for key in keys),
+            *(f'<td class="key {key}">{html.escape(getattr(case, key))}</td>' for key in keys),
             *(
-                f'<td class="number" data-label="{category}">'
+                f'<td class="number {category}" data-label="{category}">'
                 f"{format_number(case.error(category))}</td>"
                 for category in CATEGORIES
             ),
@@ -183,17 +188,22 @@ def _table(cases: Sequence[Case], keys: Sequence[str]) -> str:
         ]
         rows.append(f'<tr class="{verdict}">{"".join(cells)}</tr>')
     return (
-        f"<table>\n<thead><tr>{''.join(titles)}</tr></thead>\n<tbody>\n"
+        f'<div class="scroll"><table>\n<thead><tr>{"".join(titles)}</tr></thead>\n<tbody>\n'
         + "\n".join(rows)
-        + "\n</tbody>\n</table>"
+        + "\n</tbody>\n</table></div>"
     )
 
 
 def _list(lines: Sequence[str]) -> str:
     if not lines:
         return ""
-    items = "\n".join(f"<li>{html.escape(line.strip())}</li>" for line in lines)
-    return f"<ul>\n{items}\n</ul>"
+    items: list[str] = []
+    for line in lines:
+        if line.startswith("  ") and items:  # belongs to the line before
+            items[-1] += f"<br>{html.escape(line.strip())}"
+        else:
+            items.append(html.escape(line))
+    return "<ul>\n" + "\n".join(f"<li>{item}</li>" for item in items) + "\n</ul>"
 
 
 def _verdict_class(equal: bool) -> str:

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import platform
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from importlib import metadata
-from pathlib import Path
 from typing import Any
 
-import torch
-
 from albert_torch.parity.compare import CATEGORIES, ERROR_FACTOR, TOLERANCES, Measurement
+from albert_torch.parity.environment import environment
 
 CRITERIA = (
     "tolerance, times the scale: "
@@ -104,18 +100,6 @@ class Report:
         return len(measurements), sum(not measurement.ok for measurement in measurements)
 
 
-def environment() -> dict[str, str | int]:
-    """Return the versions and the machine that a report is valid for."""
-    packages = ("albert-torch", "torch", "transformers", "tokenizers", "safetensors")
-    return {
-        **{package: metadata.version(package) for package in packages},
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "cpu": _cpu_model(),
-        "threads": torch.get_num_threads(),
-    }
-
-
 def format_table(report: Report) -> str:
     """Render a report for the terminal, in at most 100 columns (checkpoint names may be longer).
 
@@ -150,8 +134,8 @@ def facts(cases: list[Case]) -> list[str]:
     """Return a line about the token ids and one about the weights of a checkpoint."""
     lines = []
     for category, fact in (
-        ("tokens", "ids and segments of {} texts"),
-        ("weights", "keys, order, shapes and values of {} tensors"),
+        ("tokens", "ids and segments of {} texts are"),
+        ("weights", "keys, order, shapes and values of {} tensors are"),
     ):
         measurements = [
             measurement
@@ -161,8 +145,8 @@ def facts(cases: list[Case]) -> list[str]:
         ]
         if measurements:
             equal = all(measurement.ok for measurement in measurements)
-            verdict = "equal" if equal else "DIFFER"
-            lines.append(f"{category:8} {fact.format(len(measurements))}: {verdict}")
+            verdict = "equal" if equal else "DIFFERENT"
+            lines.append(f"{category}: {fact.format(len(measurements))} {verdict}")
     return lines
 
 
@@ -192,10 +176,21 @@ def details(report: Report) -> list[str]:
         if quantity.layer is None:
             name = f"{quantity.category} {'.'.join(quantity.name.split('.')[-2:])}"
         lines.append(
-            f"nearest: {case.worst.excess:.0%} of what is allowed, {case.head} {case.dtype} "
-            f"{case.backend} {name}"
+            f"closest: {case.head} {case.dtype} {case.backend} {name}, "
+            f"{format_excess(case.worst.excess)}"
         )
     return lines
+
+
+def format_excess(excess: float) -> str:
+    """Say how a difference compares with its tolerance, as "50% of what is allowed"."""
+    if excess >= 100:
+        return "over 100 times what is allowed"
+    if excess > 1:
+        return f"{excess:.1f} times what is allowed"
+    if 0 < excess < 0.01:
+        return "under 1% of what is allowed"
+    return f"{excess:.0%} of what is allowed"
 
 
 def format_number(value: float | None) -> str:
@@ -277,21 +272,10 @@ def _errors_against_float64(report: Report) -> Iterator[str]:
                     theirs.append(measurement.theirs_to_float64)
         if ours and theirs:
             yield (
-                f"{dtype}, hidden states against float64: here {format_number(max(ours))}, "
-                f"transformers {format_number(max(theirs))}"
+                f"{dtype}: hidden states differ from float64 by {format_number(max(ours))} here "
+                f"and by {format_number(max(theirs))} in transformers"
             )
 
 
 def _finite_or_none(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:  # not Linux
-        return platform.processor()
-    for line in lines:
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return ""

@@ -15,6 +15,7 @@ from albert_torch.parity.report import (
     Case,
     Report,
     details,
+    format_excess,
     format_number,
     format_table,
     to_json,
@@ -34,7 +35,7 @@ def test_the_table(report: Report) -> None:
     assert max(map(len, table.splitlines()[1:])) <= 100
     assert re.search(r"^EQUAL: [\d,]+ measurements within tolerance", table.splitlines()[-1])
     against_float64 = (
-        r"^bfloat16, hidden states against float64: here \S+e-0\d, transformers \S+e-0\d$"
+        r"^bfloat16: hidden states differ from float64 by \S+e-0\d here and by \S+e-0\d in transf"
     )
     assert re.search(against_float64, table, re.MULTILINE)
     table = format_table(with_difference(report))
@@ -84,7 +85,7 @@ def test_details_name_the_first_and_the_worst_difference() -> None:
     assert details(Report([case] * 12))[-1] == "and 2 more"
     case.measurements = measurements[:1]
     assert details(Report([case])) == [
-        "nearest: 1% of what is allowed, Model float64 sdpa hidden 0/2"
+        "closest: Model float64 sdpa hidden 0/2, 1% of what is allowed"
     ]
     assert verdict_line(Report([case])) == "EQUAL: 1 measurements within tolerance (0 s)"
 
@@ -96,3 +97,19 @@ def test_details_name_the_first_and_the_worst_difference() -> None:
 def test_numbers_are_short(value: float | None, text: str) -> None:
     """Catches: a number that breaks the columns of the table."""
     assert format_number(value) == text
+
+
+@pytest.mark.parametrize(
+    ("excess", "text"),
+    [
+        (0.0, "0% of what is allowed"),
+        (0.001, "under 1% of what is allowed"),
+        (0.5, "50% of what is allowed"),
+        (1.0, "100% of what is allowed"),
+        (1.25, "1.2 times what is allowed"),
+        (math.inf, "over 100 times what is allowed"),
+    ],
+)
+def test_excess_is_readable(excess: float, text: str) -> None:
+    """Catches: "558688% of what is allowed", and "0%" for a difference."""
+    assert format_excess(excess) == text
