@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from albert_torch.checkpoints.reader import DTYPES, CheckpointError
+from albert_torch.checkpoints.reader import WEIGHT_DTYPES, CheckpointError
 
 logger = logging.getLogger(__name__)
 
@@ -223,7 +223,7 @@ def _match_by_name(
             continue
         key, tensor = weights[canonical]
         shape = expected.tensors[name].shape
-        if tensor.dtype not in DTYPES:
+        if tensor.dtype not in WEIGHT_DTYPES:
             match.wrong_dtype.append((key, tensor.dtype))
         elif tensor.shape != shape:
             match.wrong_shape.append(WrongShape(name, tuple(tensor.shape), tuple(shape)))
@@ -256,7 +256,7 @@ def _describe_shape(weight: WrongShape) -> str:
 
 
 def _describe_dtype(key: str, dtype: torch.dtype) -> str:
-    allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in DTYPES)
+    allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in WEIGHT_DTYPES)
     return f"wrong dtype  {key}: {str(dtype).removeprefix('torch.')}; weights are {allowed}"
 
 

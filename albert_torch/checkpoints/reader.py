@@ -25,7 +25,7 @@ WEIGHT_FILES = (  # in order of preference
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
+WEIGHT_DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 
 
 class CheckpointError(ValueError):
@@ -73,8 +73,8 @@ def dtype_named(value: torch.dtype | str | None) -> torch.dtype | None:
     if value is None or value == "auto":
         return None
     dtype = getattr(torch, value.removeprefix("torch."), None) if isinstance(value, str) else value
-    if dtype not in DTYPES:
-        raise ValueError(f"dtype={value!r} must be 'auto' or one of {', '.join(map(str, DTYPES))}")
+    if dtype not in WEIGHT_DTYPES:
+        raise ValueError(f"dtype={value!r} must be 'auto' or one of {', '.join(map(str, WEIGHT_DTYPES))}")
     return dtype
 
 

@@ -86,7 +86,7 @@ def make_batches(
     return batches
 
 
-def read_texts(path: Path) -> list[tuple[str, str | None]]:
+def read_text_pairs(path: Path) -> list[tuple[str, str | None]]:
     """Return the texts of a file with one text per line, and a tab between the two of a pair.
 
     Empty lines are skipped.

@@ -20,7 +20,7 @@ from albert_torch.parity.inputs import (
     GENERATED_SHAPES,
     EncodedText,
     random_inputs,
-    read_texts,
+    read_text_pairs,
 )
 from albert_torch.parity.options import ParityOptions
 from albert_torch.parity.reference import import_transformers, transformers_class
@@ -144,7 +144,7 @@ def _checkpoint_inputs(
             "inputs: random ids, padded rows of two segments (the checkpoint has no tokenizer)"
         )
         return random_inputs(config, options.seed)
-    texts = list(DEFAULT_TEXTS) if options.texts is None else read_texts(Path(options.texts))
+    texts = list(DEFAULT_TEXTS) if options.texts is None else read_text_pairs(Path(options.texts))
     ours = _encode(AlbertTokenizer, source, texts, config.max_position_embeddings)
     num_tokens = sum(len(ids) for ids, _ in ours)
     selection.notes.append(f"inputs: {len(texts)} texts, {num_tokens} tokens")

@@ -8,7 +8,7 @@ from helpers.constants import SHARED
 
 from albert_torch import AlbertConfig
 from albert_torch.heads import HEADS
-from albert_torch.parity.inputs import RANDOM_LENGTHS, make_batches, random_inputs, read_texts
+from albert_torch.parity.inputs import RANDOM_LENGTHS, make_batches, random_inputs, read_text_pairs
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_texts_of_a_file(tmp_path: Path) -> None:
     """Catches: a line separator of Unicode that splits a text, and a pair read as one text."""
     path = tmp_path / "texts"
     path.write_text("a\tb\n\nc\u2028d\n \ne\t\n", encoding="utf-8")
-    assert read_texts(path) == [("a", "b"), ("c\u2028d", None), ("e", "")]
+    assert read_text_pairs(path) == [("a", "b"), ("c\u2028d", None), ("e", "")]
     path.write_text("\n \n")
     with pytest.raises(ValueError, match="texts contains no text: write one text per line"):
-        read_texts(path)
+        read_text_pairs(path)
