@@ -46,6 +46,9 @@ class AlbertModel(AlbertPreTrainedModel):
     auto_class = "AutoModel"
     label_names = ()
 
+    unpad: bool
+    _attn_implementation: str
+
     def __init__(
         self,
         config: AlbertConfig,

@@ -177,7 +177,7 @@ def test_a_config_of_ones_own(saved):
             r"AlbertModel.from_pretrained\(\) got 'num_label': did you mean 'num_labels'\?",
         ),
         ("add_pooling_layers", "did you mean 'add_pooling_layer'"),
-        ("trust_remote_code", "no argument of from_pretrained, no key of AlbertConfig"),
+        ("trust_remote_code", "it is no argument of from_pretrained and no field of AlbertConfig"),
     ],
 )
 def test_an_unknown_argument(argument, message, saved):
@@ -205,7 +205,7 @@ def test_an_unknown_argument(argument, message, saved):
         ({"vocab_size": 10**30}, r"AlbertModel cannot be built from this config"),
         (
             {"num_hidden_groups": 10**9, "num_hidden_layers": 10**9},
-            r"1000000000 groups of 1 layers, but .* holds 32 tens",
+            r"1000000000 groups of 1 layers, but .* contains 32 tens",
         ),
         ({"inner_group_num": 10**9}, r"1 groups of 1000000000 layers"),
         ({"inner_group_num": 2}, r"missing +encoder.albert_layer_groups.0.albert_layers.1"),
@@ -224,7 +224,7 @@ def test_the_constructor_takes_a_config_only():
     """Kills: AlbertModel("albert/albert-base-v2") that fails far away."""
     with pytest.raises(
         TypeError,
-        match=r"AlbertModel takes an AlbertConfig, not a str; .*AlbertModel.from_pretrained",
+        match=r"AlbertModel takes an AlbertConfig, not a str. .*AlbertModel.from_pretrained",
     ):
         AlbertModel("albert/albert-base-v2")
 
@@ -399,10 +399,10 @@ def test_questions_and_switches():
     assert model.albert.encoder.gradient_checkpointing
     model.gradient_checkpointing_disable()
     assert not model.is_gradient_checkpointing
-    with pytest.raises(ValueError, match="non-reentrant here"):
+    with pytest.raises(ValueError, match="always without re-entrance"):
         model.gradient_checkpointing_enable({"use_reentrant": True})
     with pytest.raises(
-        ValueError, match=r"preserve_rng_state=False: .*; leave preserve_rng_state out"
+        ValueError, match=r"preserve_rng_state=False is not supported: .*; leave preserve_rng_state out"
     ):
         model.gradient_checkpointing_enable({"preserve_rng_state": False})
     assert not model.is_gradient_checkpointing

@@ -14,8 +14,9 @@ from typing import Any
 
 from albert_torch.config import AlbertConfig
 from albert_torch.heads import HEADS
+from albert_torch.initialization import init_parameter
 from albert_torch.integrations import import_or_explain
-from albert_torch.pretrained import AlbertPreTrainedModel, init_parameter
+from albert_torch.pretrained import AlbertPreTrainedModel
 
 # Methods that are taken from transformers. Everything else is ours.
 _METHODS_OF_TRANSFORMERS = (

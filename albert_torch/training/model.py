@@ -47,7 +47,7 @@ def build(
         **{name: value for name, value in dropouts.items() if value is not None},
     }
     if recipe.model:
-        model = head.from_pretrained(
+        model: Model = head.from_pretrained(
             recipe.model, ignore_mismatched_sizes=ignore_mismatched_sizes, **changes
         )
     else:
