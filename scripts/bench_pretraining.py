@@ -35,9 +35,9 @@ from bench_training import BASE, speed  # isort: skip
 from albert_torch import AlbertConfig, AlbertForPreTraining, AlbertTokenizer
 from albert_torch.losses import IGNORE_INDEX
 from albert_torch.pretraining.config import PretrainingConfig
-from albert_torch.pretraining.objective import Objective
+from albert_torch.pretraining.objective import PretrainingObjective
 from albert_torch.training.data import Batch, Inputs, collate
-from albert_torch.training.lamb import lamb
+from albert_torch.training.optim import build_lamb
 
 METHODS = {  # whose model, products in bfloat16
     "transformers float32": ("transformers", False),
@@ -110,8 +110,8 @@ def updates(args: argparse.Namespace, method: str, length: int) -> dict[str, flo
         theirs.load_state_dict(model.state_dict())
         model = theirs
     else:
-        model = Objective(model)
-    optimizer = lamb(model.train(), PretrainingConfig())
+        model = PretrainingObjective(model)
+    optimizer = build_lamb(model.train(), PretrainingConfig())
     marks: list[tuple[float, int]] = []
     losses: list[float] = []
     tokens = 0
@@ -119,7 +119,9 @@ def updates(args: argparse.Namespace, method: str, length: int) -> dict[str, flo
         with torch.autocast("cpu", torch.bfloat16, enabled=half):
             found = model(**batch)
         mine = whose == "albert_torch"
-        loss = found.mlm_loss / found.masked + found.sop_loss / found.rows if mine else found.loss
+        loss = (
+            found.mlm_loss / found.masked + found.sop_loss / found.examples if mine else found.loss
+        )
         loss.backward()
         clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -38,34 +39,35 @@ THEIRS = {
 
 
 def ours(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float]:
-    """Tokens a second of our trainer."""
+    """Tokens per second of our trainer."""
     from albert_torch.finetuning import FinetuningConfig
-    from albert_torch.finetuning.finetune import load
-    from albert_torch.finetuning.trainer import Trainer
+    from albert_torch.finetuning.attempt import start_attempt
+    from albert_torch.finetuning.finetune import load_datasets
+    from albert_torch.finetuning.trainer import run_attempt, training_batches
 
-    how = FinetuningConfig(
-        task="sst2", tokenizer=args.tokenizer, data=args.data, train=args.file, dev="none", model_config=BASE, max_length=128,
-        batch_size=args.batch_size, steps=args.skip + args.steps, log_steps=10**6, save_steps=10**6, **changes,
-    )  # fmt: skip
-    marks: list[tuple[float, int]] = []
-    tokens = 0
-
-    class Timed(Trainer):
-        def _update(self, numbers: list[int]) -> None:
-            nonlocal tokens
-            super()._update(numbers)
-            tokens += sum(len(self.train_split.examples[i]["input_ids"]) for i in numbers)
-            marks.append((time.perf_counter(), tokens))
-
-        def save(self) -> None:
-            pass
-
-        def _save_best(self) -> None:
-            pass
-
+    steps = args.skip + args.steps
+    config = FinetuningConfig(
+        task="sst2",
+        tokenizer=args.tokenizer,
+        data=args.data,
+        train=args.file,
+        dev="none",
+        model_config=BASE,
+        max_length=128,
+        batch_size=args.batch_size,
+        steps=steps + 1,  # the last step writes a checkpoint, so it is not measured
+        log_steps=10**6,
+        save_steps=10**6,
+        **changes,
+    )
+    datasets = load_datasets(config)
+    times: list[float] = []
     with tempfile.TemporaryDirectory() as folder:
-        Timed(how, Path(folder), load(how)).run()
-    return speed(marks, args.skip)
+        attempt = start_attempt(config, Path(folder), datasets, 0, None)
+        batches = training_batches(attempt.context, datasets.task, datasets.train, 0)
+        num_tokens = [next(batches).num_tokens for _ in range(steps)]
+        run_attempt(attempt, on_update=lambda step: times.append(time.perf_counter()))
+    return speed(list(zip(times[:steps], accumulate(num_tokens), strict=True)), args.skip)
 
 
 def theirs(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float]:
@@ -73,9 +75,9 @@ def theirs(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float
     import transformers
 
     from albert_torch.finetuning import FinetuningConfig
-    from albert_torch.finetuning.finetune import load
+    from albert_torch.finetuning.finetune import load_datasets
 
-    how = FinetuningConfig(
+    config = FinetuningConfig(
         task="sst2",
         tokenizer=args.tokenizer,
         data=args.data,
@@ -83,9 +85,9 @@ def theirs(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float
         dev="none",
         max_length=128,
     )
-    material = load(how)
-    config = transformers.AlbertConfig(
-        vocab_size=len(material.task.tokenizer), embedding_size=128, **BASE
+    datasets = load_datasets(config)
+    model_config = transformers.AlbertConfig(
+        vocab_size=len(datasets.task.tokenizer), embedding_size=128, **BASE
     )
     marks: list[tuple[float, int]] = []
     tokens = 0
@@ -93,7 +95,7 @@ def theirs(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float
     def collated(rows: list[dict[str, Any]]) -> Any:
         nonlocal tokens
         tokens += sum(len(row["input_ids"]) for row in rows)
-        return material.task.tokenizer.pad(rows, return_tensors="pt")
+        return datasets.task.tokenizer.pad(rows, return_tensors="pt")
 
     class Marks(transformers.TrainerCallback):
         def on_step_end(self, *_: Any, **__: Any) -> None:
@@ -106,8 +108,8 @@ def theirs(args: argparse.Namespace, changes: dict[str, Any]) -> dict[str, float
             logging_strategy="no", **changes,
         )  # fmt: skip
         trainer = transformers.Trainer(
-            model=transformers.AlbertForSequenceClassification(config), args=arguments,
-            train_dataset=material.train.examples, data_collator=collated, callbacks=[Marks()],
+            model=transformers.AlbertForSequenceClassification(model_config), args=arguments,
+            train_dataset=datasets.train.examples, data_collator=collated, callbacks=[Marks()],
         )  # fmt: skip
         trainer.train()
     return speed(marks, args.skip)

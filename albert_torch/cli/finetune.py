@@ -17,7 +17,7 @@ from albert_torch.cli.recipe_options import (
 from albert_torch.recipe_files import Recipe, recipe_path
 
 if TYPE_CHECKING:
-    from albert_torch.finetuning.trainer import Result
+    from albert_torch.finetuning.attempt import FinetuningResult
 
 SUMMARY = "Fine-tune a model for a task, by a recipe."
 EXAMPLES = """\
@@ -135,8 +135,11 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _line(result: Result) -> str:
-    ending = {"done": "finished", "early": "stopped early"}[result.ended]
+def _line(result: FinetuningResult) -> str:
+    from albert_torch.training.loop import StopReason
+
+    early = result.stop_reason is StopReason.EARLY_STOPPING
+    ending = "stopped early" if early else "finished"
     score = (
         "no dev split"
         if result.best is None

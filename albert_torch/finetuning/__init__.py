@@ -1,5 +1,6 @@
 """Fine-tuning: recipes, tasks, and a loop that resumes bit for bit."""
 
+from albert_torch.finetuning.attempt import FinetuningResult
 from albert_torch.finetuning.config import FinetuningConfig
 from albert_torch.finetuning.finetune import finetune
 from albert_torch.finetuning.lora import (
@@ -12,17 +13,17 @@ from albert_torch.finetuning.lora import (
 from albert_torch.finetuning.lora_layers import add_lora, expand_groups, merge_lora
 from albert_torch.finetuning.tasks.base import Split, Task
 from albert_torch.finetuning.tasks.registry import TASKS, register_task
-from albert_torch.finetuning.trainer import Result
-from albert_torch.training.loop import Diverged
+from albert_torch.training.loop import Diverged, StopReason
 from albert_torch.training.options import Options, option
 
 __all__ = [
     "TASKS",
     "Diverged",
     "FinetuningConfig",
+    "FinetuningResult",
     "Options",
-    "Result",
     "Split",
+    "StopReason",
     "Task",
     "add_lora",
     "expand_groups",

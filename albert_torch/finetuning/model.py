@@ -1,4 +1,4 @@
-"""FinetuningConfig -> model and tokenizer, and a trained model -> files."""
+"""The model of a fine-tuning run: how it is built, and how the best one is saved and loaded."""
 
 from __future__ import annotations
 
@@ -12,42 +12,55 @@ from albert_torch.finetuning.lora import load_adapter, save_adapter
 from albert_torch.finetuning.lora_layers import add_lora
 from albert_torch.finetuning.tasks.base import Task
 from albert_torch.pretrained import AlbertPreTrainedModel
-from albert_torch.training.model import build
-
-# An ALBERT-base, where the recipe's `shape` says nothing else.
+from albert_torch.training.model import build_model
 
 
-def build_for(task: Task, lora: bool = True) -> AlbertPreTrainedModel:
-    """The task's model, with low-rank deltas where its recipe asks for them."""
-    recipe, changes = task.config, task.config_overrides()
-    if recipe.classifier_dropout is not None:
-        changes = {**changes, "classifier_dropout_prob": recipe.classifier_dropout}
-    model = build(
-        recipe, task.head_class, task.tokenizer, ignore_mismatched_sizes=recipe.new_head, **changes
+def build_task_model(config: FinetuningConfig, task: Task) -> AlbertPreTrainedModel:
+    """Return the model that a run starts from, with low-rank deltas if the config asks for them."""
+    model = _build_without_deltas(config, task)
+    if config.lora_rank:
+        add_lora(model, config.lora_rank, config.lora_alpha, per_depth=config.lora_per_depth)
+    return model
+
+
+def _build_without_deltas(config: FinetuningConfig, task: Task) -> AlbertPreTrainedModel:
+    model_config = task.config_overrides()
+    if config.classifier_dropout is not None:
+        model_config = {**model_config, "classifier_dropout_prob": config.classifier_dropout}
+    return build_model(
+        config,
+        task.head_class,
+        task.tokenizer,
+        ignore_mismatched_sizes=config.new_head,
+        **model_config,
     )
-    if lora and recipe.lora_rank:
-        add_lora(model, recipe.lora_rank, recipe.lora_alpha, per_depth=recipe.lora_per_depth)
-    return model
 
 
-def load_model(recipe: FinetuningConfig, task: Task, folder: Path) -> AlbertPreTrainedModel:
-    """What `save_model` wrote."""
-    if recipe.lora_rank:
-        model = build_for(task, lora=False)
-        load_adapter(model, folder)
-    else:
-        model = task.head_class.from_pretrained(folder)
-    model.base_model.unpad = recipe.unpad
-    return model
-
-
-def save_model(
-    model: AlbertPreTrainedModel, weights: Mapping[str, Tensor], task: Task, folder: Path
+def save_task_model(
+    model: AlbertPreTrainedModel, weights: Mapping[str, Tensor], task: Task, directory: Path
 ) -> None:
-    """Write the model, or only its adapter, and the tokenizer."""
+    """Write a model, or only its adapter if it has low-rank deltas, and its tokenizer.
+
+    Args:
+        model: The model, without the wrapper of distributed training.
+        weights: Its state dict; a sharded model has only a part of it.
+        task: The task, which has the tokenizer.
+        directory: Where to write.
+    """
     if task.config.lora_rank:
-        save_adapter(model, folder, weights)
+        save_adapter(model, directory, weights)
     else:
-        model.save_pretrained(folder, state_dict=weights)
-    if not (folder / "tokenizer.json").exists():
-        task.tokenizer.save_pretrained(folder)
+        model.save_pretrained(directory, state_dict=weights)
+    if not (directory / "tokenizer.json").exists():
+        task.tokenizer.save_pretrained(directory)
+
+
+def load_task_model(config: FinetuningConfig, task: Task, directory: Path) -> AlbertPreTrainedModel:
+    """Load what `save_task_model` wrote."""
+    if config.lora_rank:
+        model = _build_without_deltas(config, task)
+        load_adapter(model, directory)
+    else:
+        model = task.head_class.from_pretrained(directory)
+    model.base_model.unpad = config.unpad
+    return model

@@ -12,7 +12,7 @@ from albert_torch.pretraining.corpus import (
 )
 from albert_torch.pretraining.examples import ExampleOptions
 from albert_torch.training.config import TrainingConfig
-from albert_torch.training.lamb import OPTIMIZERS
+from albert_torch.training.optim import OPTIMIZERS
 from albert_torch.training.options import option
 
 MIN_LENGTH = 8  # shorter examples have hardly any tokens besides the special ones

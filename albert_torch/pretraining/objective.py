@@ -1,4 +1,4 @@
-"""What pretraining minimises (§3.1): the loss of the masked tokens and that of the sentence order, as sums."""
+"""The objective of pretraining (section 3.1): masked language modelling and sentence order."""
 
 from __future__ import annotations
 
@@ -12,21 +12,30 @@ from albert_torch.heads import AlbertForPreTraining
 from albert_torch.losses import IGNORE_INDEX
 
 
-class Sums(NamedTuple):
-    """Sums over a part of a batch, each (): divided by the counts of the whole batch, parts and processes add up."""
+class LossSums(NamedTuple):
+    """Sums over the examples of a micro-batch, each a scalar.
 
-    mlm_loss: Tensor  # over masked places
-    sop_loss: Tensor  # over rows
-    masked: Tensor  # masked places
-    rows: Tensor
-    mlm_correct: Tensor  # masked places where the best token is the right one
-    sop_correct: Tensor
+    Sums of several micro-batches and processes can be added. Divided by the counts of the whole
+    batch, they are the means.
+    """
+
+    mlm_loss: Tensor  # over masked tokens
+    sop_loss: Tensor  # over examples
+    masked: Tensor  # number of masked tokens
+    examples: Tensor  # number of examples with a sentence-order label
+    mlm_correct: Tensor  # number of masked tokens that are predicted
+    sop_correct: Tensor  # number of examples whose order is predicted
 
 
-class Objective(nn.Module):
-    """`AlbertForPreTraining`, as `.model`, with the end of the last layer and the logits at the masked places alone.
+class PretrainingObjective(nn.Module):
+    """`AlbertForPreTraining` with its loss, computed without what the loss does not need.
 
-    Those logits are most of the memory of `AlbertForPreTraining`'s loss, and six in seven of them count for nothing.
+    The last layer computes only masked tokens and [CLS], and only masked tokens get logits over the
+    vocabulary. These logits are most of the memory of `AlbertForPreTraining`'s loss, and six of
+    seven belong to tokens without a label.
+
+    Args:
+        model: The model to train.
     """
 
     def __init__(self, model: AlbertForPreTraining) -> None:
@@ -40,23 +49,31 @@ class Objective(nn.Module):
         token_type_ids: Tensor,
         labels: Tensor,
         sentence_order_label: Tensor,
-    ) -> Sums:
-        """As `AlbertForPreTraining.forward`.  `labels`: (B, T), -100 where not masked; `sentence_order_label`: (B,)."""
-        token_mask = labels != IGNORE_INDEX  # (B, T)
+    ) -> LossSums:
+        """Return the sums of losses and correct predictions.
+
+        Args:
+            input_ids: (B, T), token ids.
+            attention_mask: (B, T), 1 for real tokens.
+            token_type_ids: (B, T), 0 for the first segment and 1 for the second one.
+            labels: (B, T), the original id of masked tokens, `IGNORE_INDEX` elsewhere.
+            sentence_order_label: (B,), 1 if the segments were swapped.
+        """
+        is_masked = labels != IGNORE_INDEX  # (B, T)
         encoded = self.model.albert.encode(
-            input_ids, attention_mask, token_type_ids, token_mask=token_mask
+            input_ids, attention_mask, token_type_ids, token_mask=is_masked
         )
         assert encoded.last_hidden_state is not None
-        masked = Packing(token_mask)  # M places
-        right = masked.pack(labels)  # (M,)
-        hidden = masked.pack(encoded.last_hidden_state)  # (M, H)
+        packing = Packing(is_masked)  # M masked tokens
+        original_ids = packing.pack(labels)  # (M,)
+        hidden = packing.pack(encoded.last_hidden_state)  # (M, H)
         mlm_logits = self.model.predictions(hidden)  # (M, V)
         sop_logits = self.model.sop_classifier(encoded.pooler_output)  # (B, 2)
-        return Sums(
-            F.cross_entropy(mlm_logits, right, reduction="sum"),
-            F.cross_entropy(sop_logits, sentence_order_label, reduction="sum"),
-            token_mask.sum(),
-            (sentence_order_label != IGNORE_INDEX).sum(),
-            (mlm_logits.argmax(-1) == right).sum(),
-            (sop_logits.argmax(-1) == sentence_order_label).sum(),
+        return LossSums(
+            mlm_loss=F.cross_entropy(mlm_logits, original_ids, reduction="sum"),
+            sop_loss=F.cross_entropy(sop_logits, sentence_order_label, reduction="sum"),
+            masked=is_masked.sum(),
+            examples=(sentence_order_label != IGNORE_INDEX).sum(),
+            mlm_correct=(mlm_logits.argmax(-1) == original_ids).sum(),
+            sop_correct=(sop_logits.argmax(-1) == sentence_order_label).sum(),
         )

@@ -1,12 +1,12 @@
-"""What a run must remember to continue bit for bit, in one file that is either the old one or the new one."""
+"""Checkpoints of a run: everything that is needed to continue it bit for bit, in one file."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import nn
@@ -16,102 +16,156 @@ from albert_torch.files import atomic_write
 from albert_torch.training.config import TrainingConfig
 from albert_torch.training.distributed import first_process
 
-FILE = "last.pt"
-Kind = TypeVar("Kind", bound="TrainingState")
+CHECKPOINT_FILE = "last.pt"
+RECIPE_FILE = "recipe.toml"
+
+StateDict = dict[str, Any]
+StateT = TypeVar("StateT", bound="TrainingState")
 
 
 @dataclass
 class TrainingState:
-    """Where a run is. Data order and dropout are functions of the seed and `step`, so no random state is in it."""
+    """How far a run has come. Subclasses add what else a run must remember.
 
-    recipe: dict[str, Any]
-    data: dict[str, Any]  # what tells the data apart from others
+    There is no state of random generators: the order of the data and dropout are functions of the
+    seed and the step.
+
+    Attributes:
+        config: The options of the run.
+        data: What identifies the training data.
+        attempt: How often the run was restarted from the beginning.
+        step: The number of updates done.
+        position: The position in the stream of examples after the last update; empty if the order
+            of the data depends on `step` alone.
+        recent_losses: The training losses since the last evaluation.
+    """
+
+    config: dict[str, Any]
+    data: dict[str, Any]
     attempt: int = 0
-    step: int = 0  # updates done
-    model: dict[str, Any] = field(default_factory=dict)
-    optimizer: dict[str, Any] = field(default_factory=dict)
-
-    def check(self, recipe: TrainingConfig, data: dict[str, Any]) -> None:
-        """Raise `ValueError` that lists what differs from the run that wrote this."""
-        now = {
-            name: value
-            for name, value in dataclasses.asdict(recipe).items()
-            if name not in recipe.FREE_ON_RESUME
-        }
-        if differing := [*changes(self.recipe, now), *self.changed(data)]:
-            raise ValueError(
-                "cannot resume another run: "
-                + "; ".join(differing)
-                + ". Undo that, or use a new directory"
-            )
-
-    def changed(self, data: dict[str, Any]) -> Iterable[str]:
-        """What differs in the data, a phrase each."""
-        return changes(self.data, data)
+    step: int = 0
+    position: tuple[int, ...] = ()
+    recent_losses: list[float] = field(default_factory=list)
 
 
-def changes(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
-    """What is not as it was, a phrase each."""
+@dataclass
+class Checkpoint(Generic[StateT]):
+    """The content of a checkpoint file: state of the run, weights and state of the optimizer."""
+
+    state: StateT
+    model: StateDict
+    optimizer: StateDict
+
+
+def load_checkpoint(directory: Path, state_class: type[StateT]) -> Checkpoint[StateT] | None:
+    """Return the checkpoint in the directory of a run; None if there is none yet.
+
+    Raises:
+        ValueError: The file is not a checkpoint of this kind of run.
+    """
+    path = directory / CHECKPOINT_FILE
+    if not path.exists():
+        return None
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        model, optimizer = content.pop("model"), content.pop("optimizer")
+        return Checkpoint(state_class(**content), model, optimizer)
+    except Exception as error:  # torch.load raises errors of many types
+        raise ValueError(
+            f"{path} is not a checkpoint of this kind of run ({error}); remove it to start again"
+        ) from error
+
+
+def save_checkpoint(checkpoint: Checkpoint[Any], directory: Path) -> None:
+    """Replace the checkpoint in the directory of a run.
+
+    Raises:
+        OSError: The disk is full. The previous checkpoint is unchanged.
+    """
+    state = checkpoint.state
+    content = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
+    content |= {"model": checkpoint.model, "optimizer": checkpoint.optimizer}
+    with atomic_write(directory / CHECKPOINT_FILE) as path:
+        torch.save(content, path)
+
+
+def refuse_second_run(directory: Path, resume: bool) -> None:
+    """Check that a new run does not overwrite another one.
+
+    Raises:
+        ValueError: The directory holds a run, and `resume` is false.
+    """
+    # Only the first process checks: the others may arrive when it has already written its files.
+    if first_process() and not resume and (directory / RECIPE_FILE).exists():
+        raise ValueError(f"{directory} already holds a run: resume it, or choose another directory")
+
+
+def check_same_run(
+    state: TrainingState, config: TrainingConfig, data_differences: Iterable[str]
+) -> None:
+    """Check that a state belongs to a run with these options and data.
+
+    Args:
+        state: The state that is to be continued.
+        config: The options of the run that continues it.
+        data_differences: What differs between the data of both runs.
+
+    Raises:
+        ValueError: Something differs; the message lists all of it.
+    """
+    options = {
+        name: value for name, value in config.to_dict().items() if name not in config.FREE_ON_RESUME
+    }
+    differences = [*describe_changes(state.config, options), *data_differences]
+    if differences:
+        raise ValueError(
+            f"cannot resume, because this is another run: {'; '.join(differences)}. "
+            "Undo these changes, or use a new directory"
+        )
+
+
+def describe_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a phrase for each value of `now` that differs from the one in `before`."""
     for name, value in now.items():
         if before.get(name) != value:
             yield f"{name} was {before.get(name)!r}, is {value!r}"
 
 
-def load(folder: Path, kind: type[Kind]) -> Kind | None:
-    """The state in a run's directory; None: there is none yet."""
-    path = folder / FILE
-    if not path.exists():
-        return None
-    try:
-        return kind(**torch.load(path, map_location="cpu", weights_only=True))
-    except Exception as error:  # torch raises many kinds
-        raise ValueError(
-            f"{path} is no checkpoint of such a run ({error}); remove it to start anew"
-        ) from error
+def gather_weights(model: nn.Module, optimizer: Optimizer) -> tuple[StateDict, StateDict]:
+    """Return all weights and the state of the optimizer.
 
-
-def save(state: TrainingState, folder: Path) -> None:
-    """Replace the state in a run's directory.  Raises `OSError` when the disk is full, with the old file as it was."""
-    values = {f.name: getattr(state, f.name) for f in dataclasses.fields(state)}
-    with atomic_write(folder / FILE) as path:
-        torch.save(values, path)
-
-
-def refuse_second_run(folder: Path, resume: bool) -> None:
-    """Raise `ValueError` when a new run would write over another one."""
-    if (
-        first_process() and not resume and (folder / "recipe.toml").exists()
-    ):  # the other processes may be late
-        raise ValueError(f"{folder} holds a run already: resume it, or choose another directory")
-
-
-def gather(model: nn.Module, optimizer: Optimizer) -> tuple[dict[str, Any], dict[str, Any]]:
-    """All weights and the optimizer's state; of a sharded model whole ones, on the CPU of the first process."""
-    if (sharding := _sharding(model)) is None:
+    If the model is sharded, the shards are gathered on the CPU of the first process. All processes
+    must call this.
+    """
+    sharding = _sharding_functions(model)
+    if sharding is None:
         return dict(unwrap(model).state_dict()), optimizer.state_dict()
     options = sharding.StateDictOptions(full_state_dict=True, cpu_offload=True)
     weights, moments = sharding.get_state_dict(model, optimizer, options=options)
     return dict(weights), dict(moments)
 
 
-def restore(state: TrainingState, model: nn.Module, optimizer: Optimizer) -> None:
-    """Put a state's weights and moments back; whole ones are sharded as the model is."""
-    if (sharding := _sharding(model)) is None:
-        unwrap(model).load_state_dict(state.model)
-        optimizer.load_state_dict(state.optimizer)
+def restore_weights(checkpoint: Checkpoint[Any], model: nn.Module, optimizer: Optimizer) -> None:
+    """Load weights and optimizer state of a checkpoint; they are sharded if the model is."""
+    sharding = _sharding_functions(model)
+    if sharding is None:
+        unwrap(model).load_state_dict(checkpoint.model)
+        optimizer.load_state_dict(checkpoint.optimizer)
         return
-    options = sharding.StateDictOptions(full_state_dict=True)
     sharding.set_state_dict(
         model,
         optimizer,
-        model_state_dict=state.model,
-        optim_state_dict=state.optimizer,
-        options=options,
+        model_state_dict=checkpoint.model,
+        optim_state_dict=checkpoint.optimizer,
+        options=sharding.StateDictOptions(full_state_dict=True),
     )
 
 
-def _sharding(model: nn.Module) -> Any:
-    """Torch's functions for the state of a sharded model (they take half a second to import); None: it is not."""
+def _sharding_functions(model: nn.Module) -> Any:
+    """Torch's module for state dicts of sharded models; None if the model is not sharded.
+
+    It takes half a second to import.
+    """
     if not torch.distributed.is_initialized():
         return None
     from torch.distributed.checkpoint import state_dict
@@ -121,7 +175,7 @@ def _sharding(model: nn.Module) -> Any:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside DDP."""
+    """Return the model inside DDP's wrapper, or the model itself."""
     inner = getattr(model, "module", model)
     assert isinstance(inner, nn.Module)
     return inner

@@ -1,4 +1,4 @@
-"""Rows of token ids -> batches of tensors."""
+"""Tokenized examples, batches of tensors, and the order in which examples are trained on."""
 
 from __future__ import annotations
 
@@ -8,75 +8,131 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Inputs = dict[str, Any]  # of one row: lists of ids (a list of lists for multiple choice), labels
+from albert_torch.losses import IGNORE_INDEX
 
-
+Inputs = dict[str, Any]  # one example: lists of ids (a list of lists for multiple choice), labels
 Batch = dict[str, Tensor]
 
+POOL_BATCHES = 50  # batches whose examples are sorted by length together
 
-def length(row: Inputs) -> int:
-    """Tokens of a row; of its longest choice for multiple choice."""
-    ids = row["input_ids"]
+
+def example_length(example: Inputs) -> int:
+    """Return the number of tokens of an example; for multiple choice, of its longest choice."""
+    ids = example["input_ids"]
     return max(map(len, ids)) if isinstance(ids[0], list) else len(ids)
 
 
-def collate(rows: Sequence[Inputs], pad_token_id: int) -> Batch:
-    """Pad rows to the longest, with an attention mask: tensors (B, T), or (B, C, T) with C choices a row.
+def count_tokens(example: Inputs) -> int:
+    """Return the number of tokens of an example, over all of its choices."""
+    ids = example["input_ids"]
+    return sum(map(len, ids)) if isinstance(ids[0], list) else len(ids)
 
-    `labels` that are lists as long as the tokens are padded with -100; all other values become one number a row.
+
+def count_labels(example: Inputs) -> int:
+    """Return the number of tokens of an example that have a label to predict."""
+    return sum(label != IGNORE_INDEX for label in example["labels"])
+
+
+def collate(examples: Sequence[Inputs], pad_token_id: int) -> Batch:
+    """Pad examples to the longest of them and return tensors, with an attention mask.
+
+    Args:
+        examples: Examples with the same keys. `labels` may be one value, or a list with a label
+            for each token.
+        pad_token_id: The id that `input_ids` are padded with. Labels of tokens are padded with
+            `IGNORE_INDEX`.
+
+    Returns:
+        `input_ids`, `token_type_ids` and `attention_mask` of shape (B, T), or (B, C, T) with C
+        choices per example; labels of tokens of shape (B, T); other values of shape (B, ...).
     """
-    choices = len(rows[0]["input_ids"]) if isinstance(rows[0]["input_ids"][0], list) else 0
+    first = examples[0]
+    num_choices = len(first["input_ids"]) if isinstance(first["input_ids"][0], list) else 0
 
-    def flat(name: str) -> list[list[int]]:
-        return (
-            [part for row in rows for part in row[name]] if choices else [row[name] for row in rows]
-        )
+    def sequences(name: str) -> list[list[int]]:
+        """The values of a key, one list for each example or choice."""
+        if num_choices:
+            return [choice for example in examples for choice in example[name]]
+        return [example[name] for example in examples]
 
-    ids = flat("input_ids")
-    longest = max(map(len, ids))
-    shape = (len(rows), choices, longest) if choices else (len(rows), longest)
-    batch = {
-        "attention_mask": torch.tensor(
-            [[1] * len(row) + [0] * (longest - len(row)) for row in ids]
-        ).view(shape)
-    }
-    for name, value in rows[0].items():
-        fill = {"input_ids": pad_token_id, "token_type_ids": 0}.get(name, -100)
+    input_ids = sequences("input_ids")
+    longest = max(map(len, input_ids))
+    shape = (len(examples), num_choices, longest) if num_choices else (len(examples), longest)
+    mask = [[1] * len(ids) + [0] * (longest - len(ids)) for ids in input_ids]
+    batch = {"attention_mask": torch.tensor(mask).view(shape)}
+    for name, value in first.items():
         if name in ("input_ids", "token_type_ids"):
-            batch[name] = torch.tensor(
-                [row + [fill] * (longest - len(row)) for row in flat(name)]
-            ).view(shape)
-        elif (
-            isinstance(value, list) and len(value) == length(rows[0]) and isinstance(value[0], int)
-        ):
-            batch[name] = torch.tensor(
-                [row[name] + [fill] * (longest - len(row[name])) for row in rows]
-            )
+            padding = pad_token_id if name == "input_ids" else 0
+            batch[name] = torch.tensor(_pad(sequences(name), longest, padding)).view(shape)
+        elif _is_label_per_token(value, first):
+            labels = [example[name] for example in examples]
+            batch[name] = torch.tensor(_pad(labels, longest, IGNORE_INDEX))
         else:
-            batch[name] = torch.tensor([row[name] for row in rows])
+            batch[name] = torch.tensor([example[name] for example in examples])
     return batch
 
 
-def batches(lengths: Sequence[int], size: int, order: str, seed: int) -> Iterator[list[int]]:
-    """Row numbers in batches without end, a function of the seed alone; an incomplete last batch is dropped.
+def _pad(sequences: list[list[int]], length: int, value: int) -> list[list[int]]:
+    return [sequence + [value] * (length - len(sequence)) for sequence in sequences]
 
-    `order` "length": rows of like length together, batches in random order; "random"; or "file": as they stand.
+
+def _is_label_per_token(value: Any, example: Inputs) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == example_length(example)
+        and isinstance(value[0], int)
+    )
+
+
+def batch_indices(
+    lengths: Sequence[int], batch_size: int, batching: str, seed: int
+) -> Iterator[list[int]]:
+    """Yield batches of example numbers without end; they depend on nothing but the arguments.
+
+    An epoch's last batch is left out if it is not full.
+
+    Args:
+        lengths: The number of tokens of each example.
+        batch_size: The number of examples in a batch; lowered to the number of examples.
+        batching: "length" puts examples of similar length together and shuffles the batches,
+            "random" shuffles the examples, "file" keeps their order.
+        seed: The seed of the order.
     """
-    size = min(size, len(lengths))
+    batch_size = min(batch_size, len(lengths))
+    num_used = len(lengths) // batch_size * batch_size
     generator = torch.Generator().manual_seed(seed)
     while True:
-        rows = list(range(len(lengths)))
-        if order != "file":
-            rows = torch.randperm(len(lengths), generator=generator).tolist()
-        rows = rows[: len(rows) // size * size]
-        if order == "length":
-            pool = 50 * size  # sorting all rows would make every epoch the same batches
-            rows = [
-                row
-                for i in range(0, len(rows), pool)
-                for row in sorted(rows[i : i + pool], key=lengths.__getitem__)
-            ]
-        parts = [rows[i : i + size] for i in range(0, len(rows), size)]
-        if order == "length":
-            parts = [parts[i] for i in torch.randperm(len(parts), generator=generator).tolist()]
-        yield from parts
+        indices = list(range(len(lengths)))
+        if batching != "file":
+            indices = torch.randperm(len(lengths), generator=generator).tolist()
+        indices = indices[:num_used]
+        if batching == "length":
+            # Sorting all examples at once would give every epoch the same batches.
+            pool_size = POOL_BATCHES * batch_size
+            pools = [indices[i : i + pool_size] for i in range(0, num_used, pool_size)]
+            indices = [i for pool in pools for i in sorted(pool, key=lengths.__getitem__)]
+        epoch = [indices[i : i + batch_size] for i in range(0, num_used, batch_size)]
+        if batching == "length":
+            order = torch.randperm(len(epoch), generator=generator).tolist()
+            epoch = [epoch[i] for i in order]
+        yield from epoch
+
+
+def evaluation_batches(
+    examples: Sequence[Inputs], batch_size: int, rank: int, world_size: int
+) -> Iterator[tuple[list[int], bool]]:
+    """Yield this process's batches of an evaluation as example numbers, longest examples first.
+
+    A sharded model needs the same number of calls on every process. If the batches do not divide
+    evenly, some processes therefore repeat the first batch at the end.
+
+    Yields:
+        The numbers of the examples, and whether they count (False for a repeated batch).
+    """
+    order = sorted(range(len(examples)), key=lambda i: -example_length(examples[i]))
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    for i in range(rank, rank + len(batches), world_size):
+        if i < len(batches):
+            yield batches[i], True
+        else:
+            yield batches[0], False

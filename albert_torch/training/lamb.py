@@ -1,4 +1,4 @@
-"""LAMB, the optimizer of pretraining (You et al. 2019, arXiv 1904.00962), as the paper's code has it."""
+"""LAMB, the optimizer of pretraining (You et al. 2019, arXiv 1904.00962), as in Google's code."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from collections.abc import Callable, Iterable
 from typing import Any, overload
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.optim import Optimizer
-
-from albert_torch.training.config import TrainingConfig
-from albert_torch.training.optim import adamw
-
-
-def lr_multiplier(step: int, warmup: int, steps: int, power: float = 1.0) -> float:
-    """The learning rate's factor at an update, counted from 0: up over `warmup` updates, then down to 0.
-
-    As in the paper's code the decay counts from the first update: after the warmup it is at (1 - warmup / steps).
-    """
-    factor: float = step / warmup if step < warmup else max(0.0, 1 - step / steps) ** power
-    return factor
 
 
 class Lamb(Optimizer):
-    """Adam whose update of each parameter is scaled by the norm of the parameter: w -= lr * |w| / |update| * update.
+    """LAMB: Adam whose update of each parameter is scaled by `|parameter| / |update|`.
 
-    No bias correction. `update` holds the decoupled decay; a norm of 0 means a scale of 1. A group with
-    `adapt=False` is not scaled. A parameter that layers share is one parameter, with one scale; so is one that is
-    sharded over processes. `foreach`: all parameters of a group at once, None: on an accelerator; sharded parameters,
-    or a group on several devices, are always updated one by one.
+    The update contains the decoupled weight decay, and there is no bias correction. If one of the
+    two norms is 0, the update is not scaled. A parameter that several layers share, or that is
+    sharded over processes, is one parameter with one scale.
 
-    Raises `ValueError` for an impossible value.
+    Args:
+        params: Parameters or parameter groups, as for every torch optimizer.
+        lr: The learning rate.
+        betas: The decay rates of the first and the second moment.
+        eps: A constant added to the denominator.
+        weight_decay: The factor of the decoupled weight decay.
+        adapt: Whether updates are scaled; False turns the optimizer into Adam without bias
+            correction. Usually set for a parameter group.
+        foreach: Whether all parameters of a group are updated together, in few kernel calls; None:
+            on accelerators only. Sharded parameters, and groups on several devices, are always
+            updated one by one.
+
+    Raises:
+        ValueError: A value is impossible.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - the signature of torch's optimizers, and two options of LAMB
         self,
         params: Iterable[Any],
         lr: float,
@@ -53,14 +53,14 @@ class Lamb(Optimizer):
         super().__init__(params, {**defaults, "foreach": foreach})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Check a group's values, its own or the defaults, and take it."""
+        """Add a parameter group after checking its values."""
         values = {**self.defaults, **param_group}
         for name in ("lr", "weight_decay"):
             if not values[name] >= 0:
                 raise ValueError(f"{name}={values[name]} must be 0 or more")
         if not values["eps"] > 0:
             raise ValueError(
-                f"eps={values['eps']} must be above 0: it divides where there was no gradient yet"
+                f"eps={values['eps']} must be above 0: it is the denominator without a gradient"
             )
         if not all(0 <= beta < 1 for beta in values["betas"]):
             raise ValueError(f"betas={values['betas']} must be two numbers from 0 to below 1")
@@ -72,7 +72,14 @@ class Lamb(Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Update what has a gradient; returns what `closure`, which computes the gradients, does."""
+        """Update all parameters that have a gradient.
+
+        Args:
+            closure: A function that computes the gradients and returns the loss.
+
+        Returns:
+            The loss that `closure` returned, if it was given.
+        """
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -85,15 +92,15 @@ class Lamb(Optimizer):
                         "exp_avg": torch.zeros_like(p),
                         "exp_avg_sq": torch.zeros_like(p),
                     }
-            if _together(params, group["foreach"]):
-                self._update_all(params, group)
+            if _can_update_together(params, group["foreach"]):
+                self._update_together(params, group)
             else:
                 for p in params:
                     self._update(p, group)
         return loss
 
     def _update(self, p: Tensor, group: dict[str, Any]) -> None:
-        """The definition, for one parameter."""
+        """Update one parameter: algorithm 2 of the paper, without bias correction."""
         (beta1, beta2), grad, state = group["betas"], p.grad, self.state[p]
         assert grad is not None
         m = state["exp_avg"].mul_(beta1).add_(grad, alpha=1 - beta1)
@@ -102,11 +109,11 @@ class Lamb(Optimizer):
         if group["weight_decay"]:
             update.add_(p, alpha=group["weight_decay"])
         if group["adapt"]:
-            update.mul_(_trust(_norm(p), _norm(update)))
+            update.mul_(_trust_ratio(_full_norm(p), _full_norm(update)))
         p.sub_(update, alpha=group["lr"])
 
-    def _update_all(self, params: list[Tensor], group: dict[str, Any]) -> None:
-        """The same for all parameters of a group, in few calls."""
+    def _update_together(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """Update all parameters of a group, as `_update` does, in few kernel calls."""
         (beta1, beta2), grads = group["betas"], [p.grad for p in params if p.grad is not None]
         m = [self.state[p]["exp_avg"] for p in params]
         v = [self.state[p]["exp_avg_sq"] for p in params]
@@ -120,42 +127,31 @@ class Lamb(Optimizer):
         if group["weight_decay"]:
             torch._foreach_add_(updates, params, alpha=group["weight_decay"])
         if group["adapt"]:
-            norms = (torch.stack(torch._foreach_norm(tensors)) for tensors in (params, updates))
-            torch._foreach_mul_(updates, list(_trust(*norms).unbind()))
+            weight_norms = torch.stack(torch._foreach_norm(params))
+            update_norms = torch.stack(torch._foreach_norm(updates))
+            torch._foreach_mul_(updates, list(_trust_ratio(weight_norms, update_norms).unbind()))
         torch._foreach_sub_(params, updates, alpha=group["lr"])
 
 
-def _together(params: list[Tensor], foreach: bool | None) -> bool:
-    """Whether a group is updated at once: it can be, and is asked for or on an accelerator."""
+def _can_update_together(params: list[Tensor], foreach: bool | None) -> bool:
+    """Whether a group is updated together: if it was asked for, or is on an accelerator."""
     wanted = foreach if foreach is not None else any(p.device.type != "cpu" for p in params)
-    alike = len({(p.device, p.dtype) for p in params}) == 1
-    return wanted and alike and not any(hasattr(p, "full_tensor") for p in params)
+    same_kind = len({(p.device, p.dtype) for p in params}) == 1
+    return wanted and same_kind and not any(_is_sharded(p) for p in params)
 
 
-def _trust(weight: Tensor, update: Tensor) -> Tensor:
-    """How much an update is scaled, from the norms; 1 where one of them is 0."""
-    return torch.where((weight > 0) & (update > 0), weight / update, 1.0)
+def _trust_ratio(weight_norm: Tensor, update_norm: Tensor) -> Tensor:
+    """The factor of an update; 1 where one of the norms is 0."""
+    return torch.where((weight_norm > 0) & (update_norm > 0), weight_norm / update_norm, 1.0)
 
 
-def _norm(x: Tensor) -> Tensor:
-    """The norm of a whole parameter, of which this process may hold a shard."""
+def _full_norm(x: Tensor) -> Tensor:
+    """The norm of a parameter or an update, including the shards of other processes."""
     norm = torch.linalg.vector_norm(x)
-    whole: Tensor = getattr(norm, "full_tensor", lambda: norm)()
+    whole: Tensor = norm.full_tensor() if _is_sharded(norm) else norm
     return whole
 
 
-def lamb(model: nn.Module, recipe: TrainingConfig) -> Lamb:
-    """LAMB on what is trained; biases and LayerNorms are neither decayed nor adapted, as in the paper's code."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.dim() > 1]},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0, "adapt": False},
-    ]
-    betas = (recipe.adam_beta1, recipe.adam_beta2)
-    return Lamb(groups, recipe.learning_rate, betas, recipe.adam_eps, recipe.weight_decay)
-
-
-OPTIMIZERS: dict[str, Callable[[nn.Module, TrainingConfig], Optimizer]] = {
-    "lamb": lamb,
-    "adamw": adamw,
-}
+def _is_sharded(x: Tensor) -> bool:
+    """Whether a tensor is a DTensor, as FSDP2 makes them (importing the class takes time)."""
+    return hasattr(x, "full_tensor")

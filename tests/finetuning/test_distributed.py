@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.small_runs import WORDS, losses, recipe, sentences, two_processes
+from helpers.small_runs import WORDS, losses, recipe, run_two_processes, sentences, write_recipes
 
 from albert_torch import AlbertForSequenceClassification
 from albert_torch.finetuning import finetune
@@ -35,24 +35,20 @@ def conll(folder: Path) -> Path:
 WORKER = """
 import sys
 from albert_torch.finetuning import FinetuningConfig, finetune
-from albert_torch.finetuning.trainer import Trainer
 
-update = Trainer._update
-
-def cut(self, numbers):
-    if self.state.step == 7:
+def interrupt(step):
+    if step == 7:
         raise KeyboardInterrupt
-    update(self, numbers)
 
 for path in sys.argv[1:]:
-    how, out = FinetuningConfig.load(path), path.removesuffix(".toml")
-    if out.endswith("cut"):
-        Trainer._update = cut
+    config, out = FinetuningConfig.load(path), path.removesuffix(".toml")
+    is_cut = out.endswith("cut")
+    if is_cut:
         try:
-            finetune(how, out)
+            finetune(config, out, on_update=interrupt)
         except KeyboardInterrupt:
-            Trainer._update = update
-    finetune(how, out, resume=out.endswith("cut"))
+            pass
+    finetune(config, out, resume=is_cut)
 """
 
 
@@ -81,7 +77,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "two-fsdp-whole": recipe(folder, parallel="fsdp"),
         "two-fsdp-cut": recipe(folder, parallel="fsdp"),
     }
-    two_processes(WORKER, two, folder)
+    run_two_processes(WORKER, write_recipes(two, folder), folder)
     return folder
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.constants import SHARED, TINY
 from helpers.reference import batch, inputs_for
-from helpers.small_runs import interrupt_and_resume, recipe
+from helpers.small_runs import finetune_in_two_parts, recipe
 from safetensors.torch import load_file
 
 from albert_torch import (
@@ -155,9 +155,7 @@ def test_expanded_groups_are_copies() -> None:
         expand_groups(made, 4)
 
 
-def test_the_trainer_trains_deltas_and_resumes_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_trainer_trains_deltas_and_resumes_them(tmp_path: Path) -> None:
     """Kills: a frozen weight that moves, an adapter that does not load, deltas lost in last.pt."""
     pytest.importorskip("accelerate")
 
@@ -166,7 +164,7 @@ def test_the_trainer_trains_deltas_and_resumes_them(
         tmp_path, model=str(tmp_path / "start"), model_config={}, lora_rank=2, lora_per_depth=True
     )
     finetune(how, tmp_path / "whole")
-    interrupt_and_resume(how, tmp_path / "cut", monkeypatch)
+    finetune_in_two_parts(how, tmp_path / "cut")
     whole, cut = (
         torch.load(tmp_path / name / "last.pt", weights_only=True)["model"]
         for name in ("whole", "cut")

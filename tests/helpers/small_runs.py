@@ -1,4 +1,4 @@
-"""Fine-tuning in seconds: a vocabulary of words, a table whose labels can be learned, a recipe with a tiny model."""
+"""Training runs of seconds: a small vocabulary, a data set that can be learned, a tiny model."""
 
 import json
 import os
@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,9 @@ import pytest
 import torch
 
 from albert_torch.finetuning import FinetuningConfig, finetune
-from albert_torch.finetuning.trainer import Trainer
-from albert_torch.training import checkpointing as states
-from albert_torch.training.checkpointing import TrainingState
+from albert_torch.training.checkpointing import TrainingState, load_checkpoint
 from albert_torch.training.config import TrainingConfig
-from albert_torch.training.metric_logger import read
+from albert_torch.training.metric_logger import read_metrics
 from helpers.constants import ROOT
 
 WORDS = [f"w{i}" for i in range(30)] + ["good", "bad", "what", "cause", "because", "so", "."]
@@ -45,19 +42,19 @@ def vocabulary(folder: Path) -> Path:
 
 
 def sentences(count: int, seed: int = 0) -> list[tuple[str, int]]:
-    """Texts of 1 to 12 words; the label is 1 when "good" is in it, 0 when "bad" is."""
-    draw = random.Random(seed)
-    rows = []
+    """Texts of 1 to 12 words with a label: 1 if it contains "good", 0 if it contains "bad"."""
+    rng = random.Random(seed)
+    examples = []
     for _ in range(count):
-        words = [draw.choice(WORDS[:30]) for _ in range(draw.randint(0, 11))]
-        label = draw.randint(0, 1)
-        words.insert(draw.randint(0, len(words)), ("bad", "good")[label])
-        rows.append((" ".join(words), label))
-    return rows
+        words = [rng.choice(WORDS[:30]) for _ in range(rng.randint(0, 11))]
+        label = rng.randint(0, 1)
+        words.insert(rng.randint(0, len(words)), ("bad", "good")[label])
+        examples.append((" ".join(words), label))
+    return examples
 
 
 def table(folder: Path, **sizes: int) -> Path:
-    """TSV files of `sentences`: `train=40` writes train.tsv with 40 rows."""
+    """A directory of TSV files with `sentences`; `train=40` writes train.tsv with 40 rows."""
     folder.mkdir(parents=True, exist_ok=True)
     for seed, (name, count) in enumerate(sizes.items()):
         lines = ["text\tlabel", *(f"{text}\t{label}" for text, label in sentences(count, seed))]
@@ -66,7 +63,7 @@ def table(folder: Path, **sizes: int) -> Path:
 
 
 def recipe(folder: Path, **changes: Any) -> FinetuningConfig:
-    """Twelve updates of classification, a checkpoint every four."""
+    """A config for twelve updates of classification, with a checkpoint every four."""
     values = {
         "task": "classification",
         "tokenizer": str(vocabulary(folder / "vocabulary")),
@@ -84,18 +81,27 @@ def recipe(folder: Path, **changes: Any) -> FinetuningConfig:
     return FinetuningConfig.from_dict({**values, **changes})
 
 
-def losses(folder: Path) -> list[float]:
+def losses(directory: Path) -> list[float]:
     """The training loss of each update."""
-    return [line["loss"] for line in read(folder) if "loss" in line]
+    return [line["loss"] for line in read_metrics(directory) if "loss" in line]
 
 
-def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The model and the optimizer of a run's last checkpoint, flat."""
-    state = torch.load(folder / "last.pt", weights_only=True)
+def last_tensors(directory: Path) -> dict[str, torch.Tensor]:
+    """The weights and the optimizer's moments in a run's last checkpoint, by name."""
+    checkpoint = torch.load(directory / "last.pt", weights_only=True)
     moments = {
-        f"{i}.{name}": x for i, of in state["optimizer"]["state"].items() for name, x in of.items()
+        f"{parameter}.{name}": x
+        for parameter, of_parameter in checkpoint["optimizer"]["state"].items()
+        for name, x in of_parameter.items()
     }
-    return {**state["model"], **moments}
+    return {**checkpoint["model"], **moments}
+
+
+def same_tensors(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
+    """Whether two dictionaries have the same names and, bit for bit, the same tensors."""
+    return ours.keys() == theirs.keys() and all(
+        torch.equal(ours[name], theirs[name]) for name in ours
+    )
 
 
 def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -105,69 +111,57 @@ def write_jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
     return path
 
 
-def killed(
-    command: list[str], folder: Path, kind: type[TrainingState], kills: int
+def stop_after(last_step: int) -> Callable[[int], None]:
+    """A callback for `on_update` that interrupts a run after some updates, as Ctrl-C does."""
+
+    def interrupt(step: int) -> None:
+        if step == last_step:
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
+def finetune_in_two_parts(config: FinetuningConfig, directory: Path) -> None:
+    """A run that is interrupted after its seventh update, and then resumed."""
+    with pytest.raises(KeyboardInterrupt):
+        finetune(config, directory, on_update=stop_after(7))
+    finetune(config, directory, resume=True)
+
+
+def killed_runs(
+    command: list[str], directory: Path, state_class: type[TrainingState], kills: int
 ) -> Iterator[None]:
-    """Start a command that trains, resuming, into `folder`, and kill it at random moments; yields after each kill."""
-    one_thread = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-    }  # as this process: another number adds in another order
-    draw = random.Random(5)
+    """Start a command that resumes a run again and again, and kill it at random moments.
+
+    Yields after each kill.
+    """
+    # The number of threads decides in which order floats are added: use that of this process.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    rng = random.Random(5)
     for kill in range(kills):
-        before = states.load(folder, kind)
+        checkpoint = load_checkpoint(directory, state_class)
+        step_before = checkpoint.state.step if checkpoint else 0
         process = subprocess.Popen(
-            command, env=one_thread, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         if kill % 4 == 3:
-            time.sleep(draw.random() * 5)  # while it starts
-        else:  # while it trains, evaluates or saves: after its first checkpoint
+            time.sleep(rng.random() * 5)  # while it starts
+        else:  # after its first checkpoint: while it trains, evaluates or saves
             while process.poll() is None:
-                now = states.load(folder, kind)
-                if now is not None and now.step > (before.step if before else 0):
+                checkpoint = load_checkpoint(directory, state_class)
+                if checkpoint is not None and checkpoint.state.step > step_before:
                     break
                 time.sleep(0.01)
-            time.sleep(draw.random() * 0.05)
+            time.sleep(rng.random() * 0.05)
         process.kill()
         assert process.wait() == -signal.SIGKILL
-        assert states.load(folder, kind) is not None
+        assert load_checkpoint(directory, state_class) is not None
         yield
 
 
-@contextmanager
-def interrupted(loop: type[Any], monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Runs of this class of loop are cut off before their eighth update, as they must be."""
-    update = loop._update
-
-    def cut(self: Any, batch: Any) -> None:
-        if self.state.step == 7:
-            raise KeyboardInterrupt
-        update(self, batch)
-
-    monkeypatch.setattr(loop, "_update", cut)
-    with pytest.raises(KeyboardInterrupt):
-        yield
-    monkeypatch.undo()
-
-
-def interrupt_and_resume(
-    how: FinetuningConfig, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A run that is cut off before its eighth update, and then continued."""
-    with interrupted(Trainer, monkeypatch):
-        finetune(how, folder)
-    finetune(how, folder, resume=True)
-
-
-def same(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor]) -> bool:
-    """Whether two runs ended with the same numbers, bit for bit."""
-    return ours.keys() == theirs.keys() and all(
-        torch.equal(ours[name], theirs[name]) for name in ours
-    )
-
-
-# Asked first, so answered last: a group that is not left has threads which abort the process now and then.
-LEFT = """
+# The handler is registered first, so it runs last. The threads of a process group that was not left
+# abort the process now and then; here it always fails.
+FAIL_IF_GROUP_WAS_NOT_LEFT = """
 import atexit, os
 from torch import distributed
 
@@ -175,23 +169,14 @@ atexit.register(lambda: distributed.is_initialized() and os._exit(1))
 """
 
 
-def two_processes(worker: str, recipes: Mapping[str, TrainingConfig], folder: Path) -> None:
-    """Run a script in two processes over gloo; its arguments are the recipes, as files in `folder`.
+def run_two_processes(script: str, arguments: Sequence[Path], directory: Path) -> None:
+    """Run a script in two processes over gloo.
 
-    Kills, beside what a test looks at: a process that ends without leaving its group.
+    Kills, besides what a test checks: a process that ends without leaving its group.
     """
-    for name, how in recipes.items():
-        (folder / f"{name}.toml").write_text(how.to_toml())
-    (folder / "worker.py").write_text(LEFT + worker)
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-    ]
-    command += [str(folder / "worker.py"), *(str(folder / f"{name}.toml") for name in recipes)]
+    (directory / "worker.py").write_text(FAIL_IF_GROUP_WAS_NOT_LEFT + script)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", str(directory / "worker.py"), *map(str, arguments)]
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": "1",
@@ -200,3 +185,11 @@ def two_processes(worker: str, recipes: Mapping[str, TrainingConfig], folder: Pa
     }
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
+
+
+def write_recipes(configs: Mapping[str, TrainingConfig], directory: Path) -> list[Path]:
+    """Write configs as recipes `NAME.toml`."""
+    paths = [directory / f"{name}.toml" for name in configs]
+    for path, config in zip(paths, configs.values(), strict=True):
+        path.write_text(config.to_toml())
+    return paths

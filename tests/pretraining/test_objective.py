@@ -9,20 +9,22 @@ from helpers.constants import SHARED, TINY
 from helpers.reference import inputs_for, pair, worst
 
 from albert_torch import AlbertConfig, AlbertForPreTraining
-from albert_torch.pretraining.objective import Objective, Sums
+from albert_torch.pretraining.objective import LossSums, PretrainingObjective
 
 Batch = dict[str, torch.Tensor]
 CONFIGS = pytest.mark.parametrize("config", [TINY, SHARED], ids=["groups", "shared"])
 UNPAD = pytest.mark.parametrize("unpad", [False, True], ids=["padded", "unpad"])
 
 
-def given(config: dict[str, Any], unpad: bool, **how: Any) -> tuple[Any, Objective, Batch]:
+def given(
+    config: dict[str, Any], unpad: bool, **how: Any
+) -> tuple[Any, PretrainingObjective, Batch]:
     theirs, ours = pair("AlbertForPreTraining", config, unpad=unpad, attention="sdpa")
-    return theirs, Objective(ours), inputs_for("AlbertForPreTraining", config, **how)
+    return theirs, PretrainingObjective(ours), inputs_for("AlbertForPreTraining", config, **how)
 
 
-def mean(sums: Sums) -> torch.Tensor:
-    return sums.mlm_loss / sums.masked + sums.sop_loss / sums.rows
+def mean(sums: LossSums) -> torch.Tensor:
+    return sums.mlm_loss / sums.masked + sums.sop_loss / sums.examples
 
 
 @UNPAD
@@ -62,7 +64,11 @@ def test_each_sum_is_what_it_says(unpad: bool) -> None:
     sop = -float(logits.sop_logits.log_softmax(-1).gather(1, order[:, None]).sum())
     assert sums.mlm_loss.item() == pytest.approx(mlm, abs=1e-10)
     assert sums.sop_loss.item() == pytest.approx(sop, abs=1e-10)
-    assert (sums.masked.item(), sums.rows.item(), sums.mlm_correct.item()) == (masked, 5, correct)
+    assert (sums.masked.item(), sums.examples.item(), sums.mlm_correct.item()) == (
+        masked,
+        5,
+        correct,
+    )
     assert sums.sop_correct.item() == int((logits.sop_logits.argmax(-1) == order).sum())
     # Labels that are the model's own best guesses are all right, and those beside them all wrong.
     right = {
@@ -95,7 +101,7 @@ def test_parts_add_up_to_the_whole(unpad: bool) -> None:
     assert parts[1].masked == 0
     assert parts[1].mlm_loss == 0
     for part in parts:
-        (part.mlm_loss / whole.masked + part.sop_loss / whole.rows).backward()
+        (part.mlm_loss / whole.masked + part.sop_loss / whole.examples).backward()
     for got, expected in zip(
         (sum(column) for column in zip(*parts, strict=True)), whole, strict=True
     ):
@@ -137,7 +143,7 @@ def test_bfloat16_products_keep_float32_sums(unpad: bool) -> None:
 def test_nothing_is_made_that_the_loss_does_not_read() -> None:
     """Kills: a vocabulary of logits for every token, an encoder that runs on padding, a last layer of all tokens."""
     config = AlbertConfig(**SHARED)
-    objective = Objective(AlbertForPreTraining(config, unpad=True))
+    objective = PretrainingObjective(AlbertForPreTraining(config, unpad=True))
     batch = inputs_for("AlbertForPreTraining", SHARED, lengths=(12, 5, 1))
     batch["labels"][1, 0] = -100
     layer = objective.model.albert.encoder.albert_layer_groups[0].albert_layers[0]

@@ -15,23 +15,24 @@ from helpers.constants import ROOT
 from helpers.small_runs import (
     SHAPE,
     WORDS,
-    interrupted,
-    killed,
+    killed_runs,
+    last_tensors,
     losses,
-    same,
-    two_processes,
+    run_two_processes,
+    same_tensors,
+    stop_after,
     vocabulary,
-    weights,
+    write_recipes,
 )
 
 from albert_torch import AlbertForPreTraining
-from albert_torch.pretraining import PretrainingConfig, pretrain
-from albert_torch.pretraining import pretrain as runs
-from albert_torch.pretraining.trainer import Pretrainer, PretrainingState
-from albert_torch.training import checkpointing as states
+from albert_torch.pretraining import PretrainingConfig, pretrain, trainer
+from albert_torch.pretraining.pretrain import load_datasets, without_dev
+from albert_torch.pretraining.trainer import PretrainingState, build_objective
+from albert_torch.training.checkpointing import load_checkpoint
 from albert_torch.training.data import collate
 from albert_torch.training.loop import Diverged
-from albert_torch.training.metric_logger import read
+from albert_torch.training.metric_logger import read_metrics
 from albert_torch.training.model import load_tokenizer
 
 pytest.importorskip("accelerate")
@@ -103,7 +104,7 @@ def test_a_run_learns_and_reports_what_transformers_measures(tmp_path: Path) -> 
     model = transformers.AlbertForPreTraining.from_pretrained(
         tmp_path / "run", dtype=torch.float64
     ).eval()
-    rows = runs.load(how, load_tokenizer(how), tmp_path / "run" / "corpus").dev
+    rows = load_datasets(how, load_tokenizer(how), tmp_path / "run" / "corpus").dev
     sums = dict.fromkeys(NAMES, 0.0)
     places = 0
     with torch.no_grad():
@@ -131,14 +132,15 @@ def test_held_out_texts_are_not_trained_on(tmp_path: Path) -> None:
     """Kills: a file that is in the corpus and in the evaluation; a file left out that is not."""
     folder = texts(tmp_path / "texts")
     kept = [str(folder / "first.txt"), str(folder / "second.txt")]
-    without = runs.without
-    assert without([str(folder)], [str(folder / "held.txt")]) == kept
-    assert without([str(folder)], [str(tmp_path / "texts" / ".." / "texts" / "held.txt")]) == kept
-    assert without([str(folder)], []) == [str(folder)]
-    with pytest.raises(ValueError, match="holds out the whole corpus"):
-        without(kept, [str(folder)])
+    assert without_dev([str(folder)], [str(folder / "held.txt")]) == kept
+    assert (
+        without_dev([str(folder)], [str(tmp_path / "texts" / ".." / "texts" / "held.txt")]) == kept
+    )
+    assert without_dev([str(folder)], []) == [str(folder)]
+    with pytest.raises(ValueError, match="contains the whole corpus"):
+        without_dev(kept, [str(folder)])
     with pytest.raises(ValueError, match="org/set is both corpus and dev"):
-        without(["org/set"], ["org/set"])
+        without_dev(["org/set"], ["org/set"])
 
 
 @pytest.mark.parametrize(
@@ -146,20 +148,18 @@ def test_held_out_texts_are_not_trained_on(tmp_path: Path) -> None:
     [{}, {"optimizer": "adamw", "gradient_accumulation_steps": 2, "unpad": False}],
     ids=["lamb", "adamw"],
 )
-def test_an_interrupted_run_continues_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
-) -> None:
+def test_an_interrupted_run_continues_bit_for_bit(tmp_path: Path, changes: dict[str, Any]) -> None:
     """Kills: a stream that begins again or skips, moments that are lost, a worker that changes the order."""
     how = recipe(tmp_path, **changes)
     pretrain(how, tmp_path / "whole")
-    with interrupted(Pretrainer, monkeypatch):
-        pretrain(how, tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(how, tmp_path / "cut", on_update=stop_after(7))
     pretrain(replace(how, num_workers=1), tmp_path / "cut", resume=True)
-    assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+    assert same_tensors(last_tensors(tmp_path / "cut"), last_tensors(tmp_path / "whole"))
     lines = [
         [
             {name: value for name, value in line.items() if name != "tokens_per_second"}
-            for line in read(tmp_path / run)
+            for line in read_metrics(tmp_path / run)
         ]
         for run in ("cut", "whole")
     ]
@@ -173,7 +173,7 @@ def test_kill_9_at_any_moment(tmp_path: Path, kills: int) -> None:
     (tmp_path / "recipe.toml").write_text(how.to_toml())
     pretrain(how, tmp_path / "whole")
     command = [sys.executable, str(ROOT / "scripts" / "pretrain.py"), str(tmp_path / "recipe.toml")]
-    for _ in killed(
+    for _ in killed_runs(
         [*command, "--out", str(tmp_path / "cut"), "--resume"],
         tmp_path / "cut",
         PretrainingState,
@@ -181,7 +181,7 @@ def test_kill_9_at_any_moment(tmp_path: Path, kills: int) -> None:
     ):
         AlbertForPreTraining.from_pretrained(tmp_path / "cut")
     pretrain(how, tmp_path / "cut", resume=True)
-    assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+    assert same_tensors(last_tensors(tmp_path / "cut"), last_tensors(tmp_path / "whole"))
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
@@ -206,7 +206,7 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
     pretrain(replace(how, gradient_accumulation_steps=2), tmp_path / "one")
     cache = tmp_path / "one" / "corpus"
     two = {"two-ddp": replace(how, cache=str(cache)), "two-fsdp": replace(how, parallel="fsdp")}
-    two_processes(WORKER, two, tmp_path)
+    run_two_processes(WORKER, write_recipes(two, tmp_path), tmp_path)
     for name in two:
         assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "one"), abs=1e-9)
         ours, theirs = (
@@ -216,7 +216,7 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
         assert ours.keys() == theirs.keys()
         assert all(torch.allclose(ours[key], theirs[key], rtol=0, atol=1e-9) for key in ours)
         evaluated = [
-            [line["dev_loss"] for line in read(tmp_path / run) if "dev_loss" in line]
+            [line["dev_loss"] for line in read_metrics(tmp_path / run) if "dev_loss" in line]
             for run in (name, "one")
         ]
         assert evaluated[0] == pytest.approx(evaluated[1], abs=1e-9)
@@ -226,7 +226,7 @@ def test_resuming_another_run_says_what_differs(tmp_path: Path) -> None:
     """Kills: a run continued on other text or with another rate, silently; a moved corpus that is refused."""
     how = recipe(tmp_path)
     pretrain(how, tmp_path / "run")
-    with pytest.raises(ValueError, match="holds a run already: resume it"):
+    with pytest.raises(ValueError, match="already holds a run: resume it"):
         pretrain(how, tmp_path / "run")
     with pytest.raises(ValueError, match=r"learning_rate was 0\.01, is 0\.02"):
         pretrain(replace(how, learning_rate=0.02), tmp_path / "run", resume=True)
@@ -240,7 +240,7 @@ def test_resuming_another_run_says_what_differs(tmp_path: Path) -> None:
         file.write("w1 w2\n")
     with pytest.raises(ValueError, match=r"another corpus: .*name first.txt, bytes \d+"):
         pretrain(elsewhere, tmp_path / "run", resume=True)
-    with pytest.raises(ValueError, match=r"cannot resume another run: .*name first.txt, bytes \d+"):
+    with pytest.raises(ValueError, match=r"this is another run: .*name first.txt, bytes \d+"):
         pretrain(replace(elsewhere, cache=str(tmp_path / "new")), tmp_path / "run", resume=True)
 
 
@@ -248,21 +248,21 @@ def test_a_loss_that_is_no_number_stops_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kills: NaN weights saved or exported over good ones, a message that does not say where."""
-    measure = Pretrainer.measure
+    compute_metrics, results = trainer.compute_metrics, []
 
-    def poisoned(self: Pretrainer, part: Any) -> torch.Tensor:
-        found = measure(self, part)
-        return found * math.nan if self.state.step == 5 else found
+    def poisoned(*arguments: Any) -> torch.Tensor:
+        results.append(compute_metrics(*arguments))
+        return results[-1] * math.nan if len(results) == 6 else results[-1]
 
-    monkeypatch.setattr(Pretrainer, "measure", poisoned)
+    monkeypatch.setattr(trainer, "compute_metrics", poisoned)
     with pytest.raises(
         Diverged,
-        match=r"update 6: loss nan.*on the examples from \(\d, 0, \d+\).*last good checkpoint",
+        match=r"update 6: the loss is nan.*on the examples from \(\d, 0, \d+\).*last good checkpoint",
     ):
         pretrain(recipe(tmp_path, log_steps=100), tmp_path / "run")
-    state = states.load(tmp_path / "run", PretrainingState)
-    assert state is not None
-    assert state.step == 4
+    checkpoint = load_checkpoint(tmp_path / "run", PretrainingState)
+    assert checkpoint is not None
+    assert checkpoint.state.step == 4
     model = AlbertForPreTraining.from_pretrained(tmp_path / "run")
     assert all(torch.isfinite(p).all() for p in model.parameters())
 
@@ -315,9 +315,8 @@ def test_every_recipe_can_be_read(path: Path) -> None:
 def test_position_embeddings_can_start_as_sinusoids(tmp_path: Path) -> None:
     """Kills: waves of another length or deviation, sines and cosines apart, a trained checkpoint overwritten."""
     how = recipe(tmp_path, sinusoidal_position_init=True)
-    weight = Pretrainer(
-        how, tmp_path / "run", load_tokenizer(how)
-    ).raw.albert.embeddings.position_embeddings.weight
+    model = build_objective(how, load_tokenizer(how)).model
+    weight = model.albert.embeddings.position_embeddings.weight
     for position, at in ((0, 0), (0, 1), (5, 4), (63, 9)):
         angle = position / 10_000 ** (2 * (at // 2) / 10)
         assert weight[position, at].item() == pytest.approx(
@@ -328,7 +327,7 @@ def test_position_embeddings_can_start_as_sinusoids(tmp_path: Path) -> None:
     trained = AlbertForPreTraining.from_pretrained(
         tmp_path / "run"
     ).albert.embeddings.position_embeddings.weight
-    model = Pretrainer(again, tmp_path / "other", load_tokenizer(again)).raw
+    model = build_objective(again, load_tokenizer(again)).model
     assert torch.equal(model.albert.embeddings.position_embeddings.weight, trained)
 
 
@@ -359,9 +358,7 @@ def test_every_key_reaches_the_examples_and_the_optimizer(tmp_path: Path) -> Non
         **keys,
         **cut,
     )
-    trainer = Pretrainer(how, tmp_path / "run", load_tokenizer(how))
-    (tmp_path / "run").mkdir()
-    material = runs.load(how, trainer.tokenizer, tmp_path / "corpus")
+    material = load_datasets(how, load_tokenizer(how), tmp_path / "corpus")
     examples = material.examples
     assert (
         examples.seed,
@@ -371,9 +368,12 @@ def test_every_key_reaches_the_examples_and_the_optimizer(tmp_path: Path) -> Non
     ) == (7, 1.0, True, 21)
     assert (examples.masking.masked_lm_prob, examples.masking.cumulative_probabilities) == (0.5, [])
     assert {name: material.description[name] for name in cut} == cut
-    trainer.run(material)
-    assert [group["weight_decay"] for group in trainer.optimizer.param_groups] == [0.3, 0.0]
-    rates = [line["learning_rate"] for line in read(tmp_path / "run")]
+    pretrain(how, tmp_path / "run")
+    checkpoint = load_checkpoint(tmp_path / "run", PretrainingState)
+    assert checkpoint is not None
+    groups = checkpoint.optimizer["param_groups"]
+    assert [group["weight_decay"] for group in groups] == [0.3, 0.0]
+    rates = [line["learning_rate"] for line in read_metrics(tmp_path / "run")]
     assert rates == pytest.approx(
         [0.0, 0.005, *(0.01 * (1 - step / 12) ** 2 for step in range(2, 12))]
     )

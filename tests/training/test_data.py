@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from albert_torch.training.data import batches, collate
+from albert_torch.training.data import batch_indices, collate
 
 
 @pytest.mark.parametrize("order", ["length", "random", "file"])
@@ -13,13 +13,13 @@ def test_an_epoch_holds_each_row_once(order: str) -> None:
     same.
     """
     lengths = [random.Random(i).randint(1, 50) for i in range(103)]
-    feed, again = batches(lengths, 10, order, 3), batches(lengths, 10, order, 3)
+    feed, again = batch_indices(lengths, 10, order, 3), batch_indices(lengths, 10, order, 3)
     first, second = ([next(feed) for _ in range(10)] for _ in range(2))
     assert [next(again) for _ in range(10)] == first
     assert all(len(batch) == 10 for batch in first)
     assert len({row for batch in first for row in batch}) == 100
     assert (first == second) == (order == "file")
-    assert (next(batches(lengths, 10, order, 4)) == first[0]) == (order == "file")
+    assert (next(batch_indices(lengths, 10, order, 4)) == first[0]) == (order == "file")
     spread = (
         sum(
             max(lengths[row] for row in batch) - min(lengths[row] for row in batch)

@@ -12,23 +12,28 @@ import torch
 from helpers.constants import ROOT
 from helpers.small_runs import (
     SHAPE,
-    interrupt_and_resume,
-    killed,
+    finetune_in_two_parts,
+    killed_runs,
+    last_tensors,
     losses,
     recipe,
-    same,
+    same_tensors,
     table,
-    weights,
 )
 
 import albert_torch
-from albert_torch.finetuning import FinetuningConfig, finetune
-from albert_torch.finetuning.finetune import load
-from albert_torch.finetuning.trainer import FinetuningState, Trainer
-from albert_torch.training import checkpointing as states
+from albert_torch.finetuning import FinetuningConfig, StopReason, finetune, trainer
+from albert_torch.finetuning.attempt import FinetuningState
+from albert_torch.finetuning.finetune import load_datasets
+from albert_torch.training.checkpointing import (
+    Checkpoint,
+    TrainingState,
+    load_checkpoint,
+    save_checkpoint,
+)
 from albert_torch.training.loop import Diverged
-from albert_torch.training.metric_logger import read
-from albert_torch.training.schedules import lr_multiplier
+from albert_torch.training.metric_logger import read_metrics
+from albert_torch.training.schedules import linear_decay_after_warmup
 
 pytest.importorskip("accelerate")
 
@@ -57,7 +62,7 @@ def test_the_losses_are_hf_trainers(assets: Path, tmp_path: Path) -> None:
         classifier_dropout=0.0, dropout=0.0, dev="none", max_grad_norm=0.1,
     )  # fmt: skip
     finetune(how, tmp_path / "run")
-    rows = load(how).train.examples
+    rows = load_datasets(how).train.examples
 
     class Theirs(transformers.Trainer):
         seen: ClassVar[list[float]] = []
@@ -111,12 +116,12 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     """Kills: a moment, a dropout mask or a row order that is not continued; lines of metrics.jsonl written twice."""
     how = recipe(tmp_path, **changes)
     finetune(how, tmp_path / "whole")
-    interrupt_and_resume(how, tmp_path / "cut", monkeypatch)
-    assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+    finetune_in_two_parts(how, tmp_path / "cut")
+    assert same_tensors(last_tensors(tmp_path / "cut"), last_tensors(tmp_path / "whole"))
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
     names = ("attempt", "step", "loss", "dev_loss", "dev_accuracy")
     cut, whole = (
-        [[line.get(name) for name in names] for line in read(tmp_path / run)]
+        [[line.get(name) for name in names] for line in read_metrics(tmp_path / run)]
         for run in ("cut", "whole")
     )
     assert cut == whole
@@ -130,10 +135,10 @@ def test_kill_9_at_any_moment(tmp_path: Path, kills: int) -> None:
     finetune(how, tmp_path / "whole")
     command = [sys.executable, str(ROOT / "scripts" / "finetune.py"), str(tmp_path / "recipe.toml")]
     command += ["--out", str(tmp_path / "cut"), "--resume"]
-    for _ in killed(command, tmp_path / "cut", FinetuningState, kills):
+    for _ in killed_runs(command, tmp_path / "cut", FinetuningState, kills):
         albert_torch.AlbertForSequenceClassification.from_pretrained(tmp_path / "cut")
     finetune(how, tmp_path / "cut", resume=True)
-    assert same(weights(tmp_path / "cut"), weights(tmp_path / "whole"))
+    assert same_tensors(last_tensors(tmp_path / "cut"), last_tensors(tmp_path / "whole"))
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
@@ -141,12 +146,12 @@ def test_resuming_another_run_says_what_differs(tmp_path: Path) -> None:
     """Kills: a run continued with another batch size or other data, silently."""
     how = recipe(tmp_path)
     finetune(how, tmp_path / "run")
-    with pytest.raises(ValueError, match="holds a run already"):
+    with pytest.raises(ValueError, match="already holds a run"):
         finetune(how, tmp_path / "run")
     with pytest.raises(ValueError, match="batch_size was 8, is 4"):
         finetune(recipe(tmp_path, batch_size=4), tmp_path / "run", resume=True)
     table(tmp_path / "data", train=44, dev=20)
-    with pytest.raises(ValueError, match="rows of the training split was 43, is 44"):
+    with pytest.raises(ValueError, match="number of training examples was 43, is 44"):
         finetune(how, tmp_path / "run", resume=True)
 
 
@@ -155,20 +160,21 @@ def test_a_loss_that_is_no_number_stops_the_run(
 ) -> None:
     """Kills: NaN weights saved over good ones, a message that does not say where."""
     how = recipe(tmp_path, log_steps=4)
-    measure = Trainer.measure
+    compute_loss, losses = trainer.compute_loss, []
 
-    def poisoned(self: Trainer, part: Any) -> torch.Tensor:
-        loss = measure(self, part)
-        return loss * math.nan if self.state.step == 5 else loss
+    def poisoned(*arguments: Any) -> torch.Tensor:
+        losses.append(compute_loss(*arguments))
+        return losses[-1] * math.nan if len(losses) == 6 else losses[-1]
 
-    monkeypatch.setattr(Trainer, "measure", poisoned)
+    monkeypatch.setattr(trainer, "compute_loss", poisoned)
     with pytest.raises(
-        Diverged, match=r"update 6: loss nan.*on the training rows \[\d+, .*last good checkpoint"
+        Diverged,
+        match=r"update 6: the loss is nan.*on the training examples \[\d+, .*last good checkpoint",
     ):
         finetune(how, tmp_path / "run")
-    state = states.load(tmp_path / "run", FinetuningState)
-    assert state is not None
-    assert state.step == 4
+    checkpoint = load_checkpoint(tmp_path / "run", FinetuningState)
+    assert checkpoint is not None
+    assert checkpoint.state.step == 4
 
 
 def test_a_full_disk_leaves_the_last_checkpoint(
@@ -191,14 +197,14 @@ def test_a_full_disk_leaves_the_last_checkpoint(
     assert not list((tmp_path / "run").glob(".*partial"))
     finetune(how, tmp_path / "run", resume=True)
     finetune(how, tmp_path / "whole")
-    assert same(weights(tmp_path / "run"), weights(tmp_path / "whole"))
+    assert same_tensors(last_tensors(tmp_path / "run"), last_tensors(tmp_path / "whole"))
 
 
 def test_a_checkpoint_is_replaced_in_one_go(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Kills: the old checkpoint overwritten in place, where a kill would leave half of the new one."""
-    states.save(states.TrainingState({}, {}, step=1), tmp_path)
+    save_checkpoint(Checkpoint(TrainingState({}, {}, step=1), {}, {}), tmp_path)
 
     def killed(source: Path, target: Path) -> None:
         whole = torch.load(source, weights_only=True)
@@ -207,7 +213,7 @@ def test_a_checkpoint_is_replaced_in_one_go(
 
     monkeypatch.setattr(os, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        states.save(states.TrainingState({}, {}, step=2), tmp_path)
+        save_checkpoint(Checkpoint(TrainingState({}, {}, step=2), {}, {}), tmp_path)
     assert torch.load(tmp_path / "last.pt", weights_only=True)["step"] == 1
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
 
@@ -218,14 +224,14 @@ def test_the_best_model_is_what_stays(tmp_path: Path) -> None:
     (result,) = finetune(how, tmp_path / "run")
     lines = {
         line["step"]: line["dev_accuracy"]
-        for line in read(tmp_path / "run")
+        for line in read_metrics(tmp_path / "run")
         if "dev_accuracy" in line
     }
     assert result.best == max(lines.values()) > 60
     assert result.best_step == min(step for step, value in lines.items() if value == result.best)
     model = albert_torch.AlbertForSequenceClassification.from_pretrained(tmp_path / "run")
     tokenizer = albert_torch.tokenization.AlbertTokenizer.from_pretrained(tmp_path / "run")
-    material = load(how)
+    material = load_datasets(how)
     right = 0
     for line, row in zip(
         (tmp_path / "data" / "dev.tsv").read_text().splitlines()[1:], material.dev.examples, strict=True
@@ -269,7 +275,7 @@ def test_early_stopping(tmp_path: Path) -> None:
     """Kills: a patience that is never reached, or reached at once."""
     how = recipe(tmp_path, learning_rate=0.0, steps=40, eval_steps=2, patience=3)
     (result,) = finetune(how, tmp_path / "run")
-    assert (result.ended, result.step, result.best_step) == ("early", 8, 2)
+    assert (result.stop_reason, result.step, result.best_step) == (StopReason.EARLY_STOPPING, 8, 2)
     assert finetune(how, tmp_path / "run", resume=True)[0] == result
 
 
@@ -279,11 +285,12 @@ def test_a_collapsed_run_starts_again(tmp_path: Path, caplog: pytest.LogCaptureF
     (result,) = finetune(how, tmp_path / "run")
     assert "the model has collapsed" in caplog.text
     assert "lower learning_rate" in caplog.text
-    assert (result.attempt, result.ended, result.collapsed) == (2, "done", True)
-    state = states.load(tmp_path / "run", FinetuningState)
-    assert state is not None
-    assert (state.recipe["seed"], state.recipe["learning_rate"]) == (how.seed + 2000, 1e-12)
-    assert [line["attempt"] for line in read(tmp_path / "run") if "dev_loss" in line] == [
+    assert (result.attempt, result.stop_reason, result.collapsed) == (2, StopReason.FINISHED, True)
+    checkpoint = load_checkpoint(tmp_path / "run", FinetuningState)
+    assert checkpoint is not None
+    options = checkpoint.state.config
+    assert (options["seed"], options["learning_rate"]) == (how.seed + 2000, 1e-12)
+    assert [line["attempt"] for line in read_metrics(tmp_path / "run") if "dev_loss" in line] == [
         0,
         0,
         1,
@@ -318,4 +325,4 @@ def test_seeds(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("step", "factor"), [(0, 0.0), (2, 0.5), (4, 1.0), (7, 0.5), (9, 1 / 6)])
 def test_the_rate_rises_and_falls(step: int, factor: float) -> None:
     """Kills: decay from the first update on, a warmup that starts at its end."""
-    assert lr_multiplier(step, 4, 10) == pytest.approx(factor)
+    assert linear_decay_after_warmup(step, 4, 10) == pytest.approx(factor)

@@ -15,8 +15,10 @@ from helpers.reference import inputs_for
 
 from albert_torch import AlbertConfig, AlbertForPreTraining
 from albert_torch.pretraining.config import PretrainingConfig
-from albert_torch.pretraining.objective import Objective
-from albert_torch.training.lamb import OPTIMIZERS, Lamb, lamb, lr_multiplier
+from albert_torch.pretraining.objective import PretrainingObjective
+from albert_torch.training.lamb import Lamb
+from albert_torch.training.optim import OPTIMIZERS, build_lamb
+from albert_torch.training.schedules import polynomial_decay_from_start
 
 SHAPES = ((5, 3), (4,), (2, 6), (7,), (3, 3))
 Group = dict[str, Any]
@@ -91,7 +93,7 @@ def test_a_hundred_updates_are_those_of_the_formula(foreach: bool) -> None:
     params, grads, lrs = (
         parameters(),
         gradients(100),
-        [lr_multiplier(step, 10, 110) * 0.1 for step in range(100)],
+        [polynomial_decay_from_start(step, 10, 110) * 0.1 for step in range(100)],
     )
     start = [p.flatten().tolist() for p in params]
     want = formula(start, [[g.flatten().tolist() for g in row] for row in grads], lrs)
@@ -193,7 +195,7 @@ def test_biases_and_layer_norms_are_neither_decayed_nor_adapted() -> None:
     recipe = PretrainingConfig(
         learning_rate=0.5, weight_decay=0.02, adam_beta1=0.7, adam_beta2=0.6, adam_eps=1e-3
     )
-    optimizer = lamb(model, recipe)
+    optimizer = build_lamb(model, recipe)
     name_of = {p: name for name, p in model.named_parameters()}
     adapted, spared = ([name_of[p] for p in group["params"]] for group in optimizer.param_groups)
     assert all(name.endswith("weight") and "norm" not in name.lower() for name in adapted)
@@ -207,18 +209,18 @@ def test_biases_and_layer_norms_are_neither_decayed_nor_adapted() -> None:
     ]
     assert options == [[0.5, (0.7, 0.6), 1e-3, 0.02, True], [0.5, (0.7, 0.6), 1e-3, 0.0, False]]
     assert isinstance(OPTIMIZERS["adamw"](model, recipe), torch.optim.AdamW)
-    assert OPTIMIZERS["lamb"] is lamb
+    assert OPTIMIZERS["lamb"] is build_lamb
 
 
 def test_the_rate_rises_and_falls_as_in_the_papers_code() -> None:
     """Kills: a decay that starts anew after the warmup, a division by no warmup, a rate below 0 or of a power below."""
-    assert [lr_multiplier(step, 4, 10) for step in range(11)] == pytest.approx(
+    assert [polynomial_decay_from_start(step, 4, 10) for step in range(11)] == pytest.approx(
         [0, 0.25, 0.5, 0.75, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0]
     )
-    assert [lr_multiplier(step, 0, 4, power=2.0) for step in range(5)] == pytest.approx(
-        [1, 0.5625, 0.25, 0.0625, 0]
-    )
-    assert lr_multiplier(12, 0, 10, power=0.5) == 0
+    assert [
+        polynomial_decay_from_start(step, 0, 4, power=2.0) for step in range(5)
+    ] == pytest.approx([1, 0.5625, 0.25, 0.0625, 0])
+    assert polynomial_decay_from_start(12, 0, 10, power=0.5) == 0
 
 
 @pytest.mark.parametrize(
@@ -249,10 +251,9 @@ from torch.distributed import get_rank, init_process_group
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_state_dict, set_state_dict
 
 from albert_torch import AlbertConfig, AlbertForPreTraining
-from albert_torch.training.lamb import lamb
-from albert_torch.pretraining.objective import Objective
-from albert_torch.training.model import shard
-from albert_torch.training.distributed import leave_at_exit
+from albert_torch.training.optim import build_lamb
+from albert_torch.pretraining.objective import PretrainingObjective
+from albert_torch.training.distributed import leave_process_group_at_exit, shard_model
 
 data, out = sys.argv[1:]
 init_process_group("gloo")
@@ -261,10 +262,10 @@ whole = StateDictOptions(full_state_dict=True)
 
 
 def built():
-    objective = Objective(AlbertForPreTraining(AlbertConfig(**given["config"]), unpad=True).double().eval())
+    objective = PretrainingObjective(AlbertForPreTraining(AlbertConfig(**given["config"]), unpad=True).double().eval())
     objective.load_state_dict(given["start"])
-    objective = shard(objective)
-    return objective, lamb(objective, given["recipe"])
+    objective = shard_model(objective)
+    return objective, build_lamb(objective, given["recipe"])
 
 
 def update(objective, optimizer, batch):
@@ -287,7 +288,7 @@ for batch in given["batches"][3:]:
 weights, moments = get_state_dict(objective, optimizer, options=whole)
 if get_rank() == 0:
     torch.save((weights, moments), out)
-leave_at_exit()
+leave_process_group_at_exit()
 """
 
 
@@ -295,7 +296,9 @@ def test_shards_get_the_updates_of_the_whole(tmp_path: Path) -> None:
     """Kills: the norm of a shard in place of the parameter's, moments of shards that are lost in a resume, a part that
     is divided by its own count, an objective that shards cannot wrap.
     """
-    objective = Objective(AlbertForPreTraining(AlbertConfig(**SHARED), unpad=True).double().eval())
+    objective = PretrainingObjective(
+        AlbertForPreTraining(AlbertConfig(**SHARED), unpad=True).double().eval()
+    )
     recipe = PretrainingConfig(learning_rate=0.01)
     batches = [inputs_for("AlbertForPreTraining", SHARED, lengths=(9, 5, 1, 7)) for _ in range(6)]
     start = copy.deepcopy(objective.state_dict())
@@ -319,10 +322,10 @@ def test_shards_get_the_updates_of_the_whole(tmp_path: Path) -> None:
     }
     result = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-3000:]
-    optimizer = lamb(objective, recipe)
+    optimizer = build_lamb(objective, recipe)
     for batch in batches:
         sums = objective(**batch)
-        (sums.mlm_loss / sums.masked + sums.sop_loss / sums.rows).backward()
+        (sums.mlm_loss / sums.masked + sums.sop_loss / sums.examples).backward()
         optimizer.step()
         optimizer.zero_grad()
     weights, moments = torch.load(tmp_path / "found.pt", weights_only=True)
