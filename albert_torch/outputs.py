@@ -1,4 +1,4 @@
-"""What the models return: named fields that are also reached by string key and by position, None skipped."""
+"""What models return: named fields that can also be read by string key and by position."""
 
 from __future__ import annotations
 
@@ -11,37 +11,40 @@ from torch.utils import _pytree as pytree
 
 
 class ModelOutput(dict[str, Any]):
-    """The fields that are not None, in order: `out.logits`, `out["logits"]`, `out[0]`, `out[:2]`, `out.to_tuple()`.
+    """The base class of all outputs.
 
-    A `dict` and a registered pytree, so that Trainer, accelerate, DDP and `torch.export` take it. A field that is None
-    is an attribute only. Subclasses are dataclasses whose fields all default to None.
+    A field can be read as `output.logits`, as `output["logits"]` and by position, `output[0]`. A
+    field that is None has no key and no position; its attribute is None. Outputs are dictionaries
+    and registered pytrees, so Trainer, accelerate, distributed training and `torch.export` accept
+    them. A subclass is a dataclass, and all of its fields are None by default.
     """
 
     def __init_subclass__(cls) -> None:
+        """Register the class with pytree."""
+
+        def unflatten(values: Any, names: Any) -> ModelOutput:
+            return cls(**dict(zip(names, values, strict=True)))
+
         pytree.register_pytree_node(
             cls,
-            lambda output: (list(output.values()), list(output)),
-            lambda values, names: cls(**dict(zip(names, values, strict=True))),
+            _flatten,
+            unflatten,
             serialized_type_name=f"{cls.__module__}.{cls.__qualname__}",
-            flatten_with_keys_fn=lambda output: (
-                [(pytree.MappingKey(name), value) for name, value in output.items()],
-                list(output),
-            ),
+            flatten_with_keys_fn=_flatten_with_keys,
         )
 
     def __post_init__(self) -> None:
-        names = [field.name for field in fields(self)]  # type: ignore[arg-type]  # every subclass is a dataclass
-        first = getattr(self, names[0])
-        if isinstance(
-            first, (dict, Iterator)
-        ):  # how accelerate and nn.DataParallel put an output together again
+        names = self._field_names()
+        first_value = getattr(self, names[0])
+        if isinstance(first_value, (dict, Iterator)):
+            # accelerate and nn.DataParallel rebuild an output from one mapping or from pairs.
             setattr(self, names[0], None)
-            for name, value in dict(first).items():
+            for name, value in dict(first_value).items():
                 self[name] = value
         for name in names:
-            setattr(self, name, getattr(self, name))  # in the order of the class
+            setattr(self, name, getattr(self, name))  # enters the keys in the order of the fields
 
-    def __getitem__(self, key: Any) -> Any:
+    def __getitem__(self, key: str | int | slice) -> Any:
         return super().__getitem__(key) if isinstance(key, str) else self.to_tuple()[key]
 
     def __setitem__(self, name: str, value: Any) -> None:
@@ -58,18 +61,39 @@ class ModelOutput(dict[str, Any]):
         raise TypeError(f"a field of {type(self).__name__} cannot be deleted; set it to None")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+        return type(self), tuple(getattr(self, name) for name in self._field_names())
 
     def to_tuple(self) -> tuple[Any, ...]:
-        """The fields that are not None, in the order of the class."""
-        names = [field.name for field in fields(self)]  # type: ignore[arg-type]
-        return tuple(dict.__getitem__(self, name) for name in names if name in self)
+        """Return the fields that are not None, in the order of the class."""
+        return tuple(dict.__getitem__(self, name) for name in self._field_names() if name in self)
+
+    def _field_names(self) -> list[str]:
+        return [field.name for field in fields(self)]  # type: ignore[arg-type]  # a dataclass
+
+
+def _flatten(output: ModelOutput) -> tuple[list[Any], list[str]]:
+    return list(output.values()), list(output)
+
+
+def _flatten_with_keys(
+    output: ModelOutput,
+) -> tuple[list[tuple[pytree.KeyEntry, Any]], list[str]]:
+    entries: list[tuple[pytree.KeyEntry, Any]] = [
+        (pytree.MappingKey(name), value) for name, value in output.items()
+    ]
+    return entries, list(output)
 
 
 @dataclass
 class BaseModelOutputWithPooling(ModelOutput):
-    """`last_hidden_state` (B, T, H); `pooler_output` (B, H); `hidden_states` L + 1 of (B, T, H);
-    `attentions` one (B, N, T, T) for each run of a layer.
+    """The output of `AlbertModel`.
+
+    Attributes:
+        last_hidden_state: (B, T, H).
+        pooler_output: (B, H), or None if there is no pooler.
+        hidden_states: If asked for, L + 1 tensors (B, T, H): the projected embeddings, then the
+            result of each run of a group.
+        attentions: If asked for, the probabilities (B, N, T, T) of each run of a layer.
     """
 
     last_hidden_state: Tensor | None = None
@@ -80,7 +104,15 @@ class BaseModelOutputWithPooling(ModelOutput):
 
 @dataclass
 class AlbertForPreTrainingOutput(ModelOutput):
-    """`loss` (), MLM + SOP; `prediction_logits` (B, T, V); `sop_logits` (B, 2)."""
+    """The output of `AlbertForPreTraining`.
+
+    Attributes:
+        loss: The sum of both losses, a scalar, if both kinds of labels were given.
+        prediction_logits: Scores of each token of the vocabulary, (B, T, V).
+        sop_logits: Scores of "in order" and "swapped", (B, 2).
+        hidden_states: As in `BaseModelOutputWithPooling`.
+        attentions: As in `BaseModelOutputWithPooling`.
+    """
 
     loss: Tensor | None = None
     prediction_logits: Tensor | None = None
@@ -91,7 +123,14 @@ class AlbertForPreTrainingOutput(ModelOutput):
 
 @dataclass
 class HeadOutput(ModelOutput):
-    """`loss` () and `logits`, whose shape the head gives."""
+    """The output of a head with one kind of logits.
+
+    Attributes:
+        loss: A scalar, if labels were given.
+        logits: Their shape depends on the head.
+        hidden_states: As in `BaseModelOutputWithPooling`.
+        attentions: As in `BaseModelOutputWithPooling`.
+    """
 
     loss: Tensor | None = None
     logits: Tensor | None = None
@@ -101,27 +140,35 @@ class HeadOutput(ModelOutput):
 
 @dataclass
 class MaskedLMOutput(HeadOutput):
-    """`logits` (B, T, V)."""
+    """The output of `AlbertForMaskedLM`; `logits` has shape (B, T, V)."""
 
 
 @dataclass
 class SequenceClassifierOutput(HeadOutput):
-    """`logits` (B, num_labels)."""
+    """The output of `AlbertForSequenceClassification`; `logits` has shape (B, num_labels)."""
 
 
 @dataclass
 class TokenClassifierOutput(HeadOutput):
-    """`logits` (B, T, num_labels)."""
+    """The output of `AlbertForTokenClassification`; `logits` has shape (B, T, num_labels)."""
 
 
 @dataclass
 class MultipleChoiceModelOutput(HeadOutput):
-    """`logits` (B, choices)."""
+    """The output of `AlbertForMultipleChoice`; `logits` has shape (B, C) for C choices."""
 
 
 @dataclass
 class QuestionAnsweringModelOutput(ModelOutput):
-    """`loss` (); `start_logits` and `end_logits` (B, T)."""
+    """The output of `AlbertForQuestionAnswering`.
+
+    Attributes:
+        loss: A scalar, if positions were given.
+        start_logits: Scores of each token as the first one of the answer, (B, T).
+        end_logits: Scores of each token as the last one of the answer, (B, T).
+        hidden_states: As in `BaseModelOutputWithPooling`.
+        attentions: As in `BaseModelOutputWithPooling`.
+    """
 
     loss: Tensor | None = None
     start_logits: Tensor | None = None
@@ -132,7 +179,16 @@ class QuestionAnsweringModelOutput(ModelOutput):
 
 @dataclass
 class AnswerableQuestionsModelOutput(ModelOutput):
-    """`loss` (); `start_logits` and `end_logits` (B, T); `impossible_logits` (B,): above 0 means "no answer"."""
+    """The output of `AlbertForAnswerableQuestions`.
+
+    Attributes:
+        loss: A scalar, if all labels were given.
+        start_logits: As in `QuestionAnsweringModelOutput`.
+        end_logits: As in `QuestionAnsweringModelOutput`.
+        impossible_logits: Log-odds that there is no answer, (B,); above 0 means "no answer".
+        hidden_states: As in `BaseModelOutputWithPooling`.
+        attentions: As in `BaseModelOutputWithPooling`.
+    """
 
     loss: Tensor | None = None
     start_logits: Tensor | None = None

@@ -77,10 +77,10 @@ def test_question_answering_halves_the_sum_and_ignores_what_is_outside() -> None
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (torch.tensor([0, 3]), r"labels go from 0 to 3, must be 0 to 2, or -100"),
-        (torch.tensor([0, -1]), r"labels go from -1 to 0, must be 0 to 2, or -100"),
-        (torch.tensor([0, 1, 2]), r"labels are \(3,\), logits \(2, 3\): one label for each row"),
-        (torch.tensor([0.0, 1.0]), r"labels are torch.float32: class labels are integers"),
+        (torch.tensor([0, 3]), r"labels range from 0 to 3, must be 0 to 2, or -100"),
+        (torch.tensor([0, -1]), r"labels range from -1 to 0, must be 0 to 2, or -100"),
+        (torch.tensor([0, 1, 2]), r"labels have shape \(3,\) and logits \(2, 3\): there must be one label for each"),
+        (torch.tensor([0.0, 1.0]), r"labels have dtype torch.float32, must be integers"),
     ],
 )
 def test_labels_that_do_not_fit(labels: torch.Tensor, message: str) -> None:
@@ -89,5 +89,5 @@ def test_labels_that_do_not_fit(labels: torch.Tensor, message: str) -> None:
 
 
 def test_labels_of_another_shape_for_several_labels() -> None:
-    with pytest.raises(ValueError, match=r"labels are \(2,\), must be \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"labels have shape \(2,\), must be \(2, 3\)"):
         losses.sequence_classification(LOGITS, torch.tensor([0.0, 1.0]))

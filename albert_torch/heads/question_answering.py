@@ -23,7 +23,8 @@ class AlbertForQuestionAnswering(AlbertHeadModel):
     """ALBERT that predicts where in the text the answer starts and ends.
 
     `config.num_labels` must be 2. `start_positions` and `end_positions` have shape (B,): the first
-    and the last token of the answer. Positions outside the row do not count towards the loss.
+    and the last token of the answer. Positions after the end of the row do not count towards the
+    loss.
     """
 
     output_class: ClassVar[type[ModelOutput]] = QuestionAnsweringModelOutput
