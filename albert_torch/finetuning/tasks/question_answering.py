@@ -95,6 +95,15 @@ class QuestionAnswering(Task):
     file_version = "1.1"
     hint = ", or use the task squad2 for questions without an answer"
 
+    def __init__(self, config: FinetuningConfig, tokenizer: AlbertTokenizer) -> None:
+        super().__init__(config, tokenizer)
+        longest_text = self.max_length - tokenizer.num_special_tokens_to_add(pair=True)
+        if self.options.doc_stride >= longest_text:
+            raise ValueError(
+                f"doc_stride={self.options.doc_stride} must be below {longest_text}, which is "
+                f"max_length={self.max_length} without the special tokens: lower it"
+            )
+
     def config_overrides(self) -> dict[str, Any]:
         """Return two labels, start and end."""
         return {"num_labels": 2}

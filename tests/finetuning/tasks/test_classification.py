@@ -137,6 +137,50 @@ def test_bad_tables_say_what_is_wrong(
         )
 
 
+@pytest.mark.parametrize(
+    ("labels", "values", "names", "indices"),
+    [
+        ([], ["10", "9", "1", "10"], ["1", "9", "10"], [2, 1, 0, 2]),
+        ([], ["yes", "no"], ["no", "yes"], [1, 0]),
+        (["yes", "no"], ["0", "no", "1", "yes"], ["yes", "no"], [0, 1, 1, 0]),
+        (["2", "1"], ["1", "2"], ["2", "1"], [1, 0]),
+    ],
+)
+def test_labels_are_names_or_indices(
+    tmp_path: Path, labels: list[str], values: list[str], names: list[str], indices: list[int]
+) -> None:
+    """Kills: names that are numbers taken for indices, numbers sorted as text, indices refused."""
+    write_tsv(tmp_path / "train.tsv", "text|label", *(f"w1|{value}" for value in values))
+    task = make_small_task(tmp_path, "classification", labels=labels)
+    split = task.load_split("train")
+    assert task.config_overrides()["id2label"] == dict(enumerate(names))
+    assert [example["labels"] for example in split.examples] == indices
+
+
+@pytest.mark.parametrize(
+    ("value", "want"),
+    [("a,b", [1, 1, 0]), ('["b", "c"]', [0, 1, 1]), (["c"], [0, 0, 1]), (" a , ", [1, 0, 0])],
+)
+def test_several_labels_in_a_cell(tmp_path: Path, value: Any, want: list[int]) -> None:
+    """Kills: a list taken for its text, spaces that are part of a name."""
+    write_jsonl(tmp_path / "train.jsonl", [{"text": "w1", "label": value}])
+    task = make_small_task(tmp_path, "multi-label", labels=["a", "b", "c"])
+    assert task.load_split("train").examples[0]["labels"] == want
+    write_jsonl(tmp_path / "train.jsonl", [{"text": "w1", "label": "[a"}])
+    with pytest.raises(ValueError, match="the train split, row 1 has the labels '\\[a', which is"):
+        task.load_split("train")
+
+
+def test_pairs_need_both_columns(tmp_path: Path) -> None:
+    """Kills: a second column that is ignored because the first one has no name."""
+    write_tsv(tmp_path / "train.tsv", "a|b|label", "w1|w2|0", "w3|w4|1")
+    task = make_small_task(tmp_path, "classification", text="a", text_pair="b")
+    first = task.load_split("train").examples[0]
+    assert pieces(task, first["input_ids"]) == "[CLS] w1 [SEP] w2 [SEP]"
+    with pytest.raises(ValueError, match="text_pair='b' names the second column: name the first"):
+        make_small_task(tmp_path, "classification", text_pair="b")
+
+
 def test_regression_and_several_labels_learn(tmp_path: Path) -> None:
     """Kills: integer labels for numbers, one loss for another."""
     rows = [{"text": text, "label": 2.5 * label - 1} for text, label in sentences(64)]

@@ -50,13 +50,35 @@ def test_answers_that_are_not_where_the_file_says(tmp_path: Path) -> None:
         ValueError,
         match="24 of 24 training questions have no answer where their file says, the first",
     ):
-        make_small_task(tmp_path, "squad1").load_split("train")
+        make_small_task(tmp_path, "squad1", doc_stride=6).load_split("train")
     write_squad(tmp_path / "train-v1.1.json", impossible=True)
     with pytest.raises(ValueError, match="use the task squad2"):
-        make_small_task(tmp_path, "squad1").load_split("train")
+        make_small_task(tmp_path, "squad1", doc_stride=6).load_split("train")
     (tmp_path / "train-v1.1.json").write_text('{"data": [{}]}')
     with pytest.raises(ValueError, match="is not a SQuAD file"):
-        make_small_task(tmp_path, "squad1").load_split("train")
+        make_small_task(tmp_path, "squad1", doc_stride=6).load_split("train")
+
+
+def test_windows_must_be_longer_than_what_they_have_in_common(tmp_path: Path) -> None:
+    """Kills: an error of the tokenizer that does not name the options."""
+    with pytest.raises(ValueError, match="doc_stride=37 must be below 37, which is max_length=40"):
+        make_small_task(tmp_path, "squad1", doc_stride=37)
+
+
+def test_the_output_for_no_answer_stands_for_itself(tmp_path: Path) -> None:
+    """Kills: log-odds that are compared with the score of a span; a threshold other than 0."""
+    write_squad(tmp_path / "train-v2.0.json", count=1)
+    task = make_small_task(tmp_path, "squad2", answerability_head=True, doc_stride=6)
+    split = task.load_split("train")
+    ((start, end, _),) = outputs_equal_to_labels(split)
+    right = split.references.questions[0].answers[0][0]
+    for log_odds, prediction in ((0.5, ""), (-0.5, right)):
+        (line,) = task.predictions(split, [(start, end, log_odds)])
+        assert line == {"id": "0", "prediction": prediction, "no_answer": log_odds}
+    plain = make_small_task(tmp_path, "squad2", doc_stride=6)
+    for score, prediction in ((18.5, ""), (17.5, right)):  # the span scores 18
+        (line,) = plain.predictions(split, [(start, end, score)])
+        assert line == {"id": "0", "prediction": prediction, "no_answer": score - 18}
 
 
 @pytest.mark.parametrize("with_head", [False, True])
