@@ -10,9 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import NamedTuple
 
+from albert_torch.heads import AlbertHeadModel
 from albert_torch.inference.optimize import OptimizedAlbert
 from albert_torch.inference.scheduling import CHUNK_TOKENS, split_evenly
-from albert_torch.pretrained import AlbertPreTrainedModel
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
 WINDOW_TEXTS = 512
@@ -81,14 +81,16 @@ class TextModel:
                 next_window = thread.submit(read_window)
                 yield tokenized
 
-    def require_head(self, head_class: type[AlbertPreTrainedModel]) -> None:
-        """Check that the model has this kind of head.
+    def require_head(self, head_class: type[AlbertHeadModel]) -> None:
+        """Check that the model has this head, or another one with the same kind of output.
 
         Raises:
             ValueError: If it does not.
         """
         model_class = self.model.model_class
-        if not issubclass(model_class, head_class):
+        output_class = getattr(model_class, "output_class", object)
+        has_same_output = issubclass(output_class, head_class.output_class)
+        if not has_same_output and not issubclass(model_class, head_class):
             raise ValueError(
                 f"this needs an {head_class.__name__}, not an {model_class.__name__}: load a "
                 "checkpoint of that class"
