@@ -27,7 +27,7 @@ def test_a_vector_for_each_line(
     out = cli.output("embed", text_file, target, "--model", model, *options)
     assert out == f"3 vectors of {SHARED['hidden_size']} numbers in {target}\n"
     vectors = numpy.load(target)
-    want = Encoder.from_pretrained(model, pooling="cls").encode(TEXTS, normalize=True)
+    want = Encoder.from_pretrained(model, pooling="cls").encode(TEXTS, normalize_embeddings=True)
     assert vectors.dtype == numpy.float32
     assert numpy.abs(vectors - want).max() < 1e-6
 
