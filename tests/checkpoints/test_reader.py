@@ -18,7 +18,7 @@ from albert_torch.hub import Source
 
 
 def test_order_of_weight_files(saved, tmp_path):
-    """Kills: an old .bin preferred to the safetensors beside it."""
+    """Catches: an old .bin that is preferred to the safetensors file next to it."""
     for number, name in reversed(list(enumerate(WEIGHT_FILES))):
         state = {"x": torch.full((1,), float(number))}
         if name.endswith("index.json"):
@@ -33,7 +33,7 @@ def test_order_of_weight_files(saved, tmp_path):
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_pickles_give_the_numbers_of_safetensors(zipped, folder):
-    """Kills: pickles of torch before 1.6, which cannot be mapped, refused or read wrongly."""
+    """Catches: pickles of torch before 1.6, which cannot be mapped, refused or read wrongly."""
     before = weights(folder)
     as_pickle(folder, _use_new_zipfile_serialization=zipped)
     after, _ = read_state_dict(Source(folder))
@@ -42,7 +42,7 @@ def test_pickles_give_the_numbers_of_safetensors(zipped, folder):
 
 
 def test_a_directory_without_weights(folder):
-    """Kills: a message that does not say which names were looked for."""
+    """Catches: a message that does not name the files that were looked for."""
     (folder / "model.safetensors").unlink()
     with pytest.raises(
         FileNotFoundError,
@@ -89,7 +89,7 @@ def _header(text: bytes) -> bytes:
     ],
 )
 def test_unreadable_safetensors(content, message, folder):
-    """Kills: a traceback from Rust, a hang, or gigabytes allocated for a header that lies."""
+    """Catches: a traceback from Rust, a hang, gigabytes allocated for a wrong header."""
     path = folder / "model.safetensors"
     whole = path.read_bytes()
     path.unlink()
@@ -108,7 +108,7 @@ class Evil:
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_a_pickle_that_would_run_code(zipped, folder, tmp_path):
-    """Kills: torch.load without weights_only; an error that passes on torch's advice to switch it off."""
+    """Catches: torch.load without weights_only; torch's advice to switch it off passed on."""
     (folder / "model.safetensors").unlink()
     marker = tmp_path / "ran"
     torch.save(
@@ -143,7 +143,7 @@ def test_a_pickle_that_would_run_code(zipped, folder, tmp_path):
     ],
 )
 def test_unreadable_pickles(spoil, message, folder):
-    """Kills: the unpickler's many exceptions passed on; a wrong byte in the pickle that its checksum would show."""
+    """Catches: exceptions of the unpickler passed on; a wrong byte that a checksum shows."""
     as_pickle(folder)
     spoil(folder / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match=message):
@@ -151,7 +151,7 @@ def test_unreadable_pickles(spoil, message, folder):
 
 
 def test_a_pickle_that_names_another_tensors_bytes(tmp_path):
-    """Kills: a damaged pickle in a whole archive, which torch.load gives b the numbers of a for."""
+    """Catches: a damaged pickle, for which torch.load gives b the numbers of a."""
     path = tmp_path / "pytorch_model.bin"
     torch.save({"a": torch.ones(4), "b": torch.zeros(4)}, path)
     first, second = (
@@ -166,7 +166,7 @@ def test_a_pickle_that_names_another_tensors_bytes(tmp_path):
 
 
 def shard(folder):
-    """Two shards by hand: the first key alone, the rest."""
+    """Split the weights into two shards: the first key, and all others."""
     state = weights(folder)
     first, *rest = state
     (folder / "model.safetensors").unlink()
@@ -177,7 +177,7 @@ def shard(folder):
 
 
 def test_shards_give_the_numbers_of_one_file(folder):
-    """Kills: a shard left out, or read twice."""
+    """Catches: a shard that is left out."""
     index, *_, state = shard(folder)
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     read, _ = read_state_dict(Source(folder))
@@ -215,7 +215,7 @@ def test_shards_give_the_numbers_of_one_file(folder):
     ],
 )
 def test_a_wrong_index(spoil, message, folder):
-    """Kills: an index that reads files elsewhere; a shard or key that is silently missing."""
+    """Catches: an index that reads other files; a shard or key whose absence goes unnoticed."""
     index, first, rest, _ = shard(folder)
     index["weight_map"] = spoil(index["weight_map"], first, rest)
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -224,7 +224,7 @@ def test_a_wrong_index(spoil, message, folder):
 
 
 def test_a_key_in_two_shards(folder):
-    """Kills: the later of two shards winning, whichever that is."""
+    """Catches: a tensor that is taken from whichever shard is read last."""
     index, first, _, state = shard(folder)
     save_file(state, folder / "b.safetensors")
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
@@ -241,91 +241,65 @@ def test_a_key_in_two_shards(folder):
         ("\udce9", "is not valid JSON"),
     ],
 )
-def test_an_index_that_is_no_index(text, message, folder):
-    """Kills: JSON's own silence about a key that stands twice."""
+def test_an_index_that_is_damaged(text, message, folder):
+    """Catches: a duplicate key, which Python's JSON reader accepts; damaged files."""
     shard(folder)
     (folder / "model.safetensors.index.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(CheckpointError, match=message):
         AlbertModel.from_pretrained(folder)
 
 
-def mutate(folder, rng):
-    """Damage one file in one way; whether the numbers may differ afterwards."""
+KINDS_OF_DAMAGE = (
+    *["bytes"] * 2,
+    *["header"] * 2,
+    *["cut", "extended", "removed", "swapped"],
+    *["json"] * 3,
+)
+WRONG_NUMBERS = (None, True, 0, -1, 1, 2, 3, 7, 10**9, 10**12, 10**30, 1.5, 1e300, float("nan"))
+WRONG_OTHERS = ("", "x", "../x", [], {}, [1])
+
+
+def damage_a_file(folder, rng):
+    """Damage a file at random, and return whether the numbers may differ afterwards."""
     path = rng.choice(sorted(folder.iterdir()))
     content = bytearray(path.read_bytes())
-    kind = rng.choice(
-        [
-            "bytes",
-            "bytes",
-            "header",
-            "header",
-            "cut",
-            "grow",
-            "gone",
-            "swap",
-            "json",
-            "json",
-            "json",
-        ]
-    )
-    if kind == "json" and path.suffix == ".json":
+    damage = rng.choice(KINDS_OF_DAMAGE)
+    if damage == "json" and path.suffix == ".json":
         values = json.loads(content)
         place, key = values, rng.choice(sorted(values))
         while isinstance(place[key], dict) and place[key]:
             place, key = place[key], rng.choice(sorted(place[key]))
-        junk = [
-            None,
-            True,
-            0,
-            -1,
-            1,
-            2,
-            3,
-            7,
-            10**9,
-            10**12,
-            10**30,
-            1.5,
-            1e300,
-            float("nan"),
-            "",
-            "x",
-            "../x",
-            [],
-            {},
-            [1],
-        ]
-        place[key] = rng.choice(junk)
+        place[key] = rng.choice([*WRONG_NUMBERS, *WRONG_OTHERS])
         path.write_text(json.dumps(values))
         return False
-    if kind == "gone":
+    if damage == "removed":
         path.unlink()
         return False
-    if kind == "swap":
+    if damage == "swapped":
         other = rng.choice(sorted(folder.iterdir()))
         path.write_bytes(other.read_bytes())
         other.write_bytes(content)
         return False
-    data = (
-        8 + int.from_bytes(content[:8], "little") if path.suffix == ".safetensors" else 0
-    )  # where the header ends
-    if kind == "cut":
+    end_of_header = 0
+    if path.suffix == ".safetensors":
+        end_of_header = 8 + int.from_bytes(content[:8], "little")
+    if damage == "cut":
         path.write_bytes(content[: rng.randrange(len(content))])
         return False
-    if kind == "grow":
+    if damage == "extended":
         path.write_bytes(content + rng.randbytes(rng.randrange(1, 99)))
         return False
-    end = data if kind == "header" and data else len(content)
+    end = end_of_header if damage == "header" and end_of_header else len(content)
     places = [rng.randrange(end) for _ in range(rng.choice([1, 1, 2, 8]))]
     for place in places:
         content[place] ^= 1 << rng.randrange(8)
     path.write_bytes(content)
-    return path.suffix == ".bin" or (path.suffix == ".safetensors" and max(places) >= data)
+    return path.suffix == ".bin" or (path.suffix == ".safetensors" and max(places) >= end_of_header)
 
 
 @pytest.mark.parametrize("kind", ["safetensors", "shards", "zip", "legacy"])
 def test_damage_is_loaded_right_or_refused(kind, tmp_path):
-    """Kills: another exception, a crash, a hang, a huge allocation or a wrong weight, for any damage to any file."""
+    """Catches: a crash, a hang, a huge allocation or a wrong weight after any damage to a file."""
     whole, rng = tmp_path / "whole", random.Random(kind)
     config = AlbertConfig(
         **{**CONFIG, "vocab_size": 11, "max_position_embeddings": 5, "intermediate_size": 7}
@@ -338,12 +312,12 @@ def test_damage_is_loaded_right_or_refused(kind, tmp_path):
     loaded = refused = 0
     for number in range(550):
         folder = shutil.copytree(whole, tmp_path / str(number))
-        free = mutate(folder, rng)
+        may_differ = damage_a_file(folder, rng)
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 state = AlbertForMaskedLM.from_pretrained(folder).state_dict()
-            assert free or all(torch.equal(right[key], state[key]) for key in right), (
+            assert may_differ or all(torch.equal(right[key], state[key]) for key in right), (
                 f"wrong weight in {folder}"
             )
             loaded += 1
