@@ -74,8 +74,8 @@ def atomic_write_many(
             modes[path] = (existing if existing.exists() else path).stat().st_mode
         yield temporary_paths
         for path, mode in modes.items():
+            _sync(path, os.O_RDWR)
             path.chmod(mode)  # some writers, such as safetensors, create files for their owner only
-            _sync(path)
         for name, path in temporary_paths.items():
             os.replace(path, folder / name)
     except (OSError, RuntimeError, SafetensorError) as error:
@@ -144,11 +144,11 @@ def read_json(path: str | os.PathLike[str], *, allow_duplicate_keys: bool = True
 def sync_directory(directory: str | os.PathLike[str]) -> None:
     """Sync the names of a directory's files to disk, on systems that can do this (POSIX)."""
     if os.name == "posix":
-        _sync(Path(directory))
+        _sync(Path(directory), os.O_RDONLY)
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:

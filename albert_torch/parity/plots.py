@@ -7,7 +7,7 @@ import io
 import math
 import re
 from collections.abc import Sequence
-from typing import Any
+from types import ModuleType
 
 from albert_torch.parity.report import Case
 
@@ -41,7 +41,7 @@ COLOURS = {
 _STYLES = ("o-", "s--", "^:")  # of the lines of each backend
 
 
-def import_matplotlib() -> Any:
+def import_matplotlib() -> ModuleType:
     """Return the module `matplotlib`.
 
     Raises:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Mapping
-from types import MethodType
+from types import MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -24,7 +24,7 @@ from albert_torch.pretrained import AlbertPreTrainedModel
 _ADVICE = "rewrite the files with `albert-torch convert` and check the result"
 
 
-def import_transformers() -> Any:
+def import_transformers() -> ModuleType:
     """Return the module `transformers`, with its warnings and progress bars switched off.
 
     Raises:
@@ -39,10 +39,11 @@ def import_transformers() -> Any:
         ) from error
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    return transformers
+    module: ModuleType = transformers
+    return module
 
 
-def transformers_class(head: str) -> Any | None:
+def transformers_class(head: str) -> type[Any] | None:
     """Return the class of transformers for a head, or None if transformers has no such class."""
     return getattr(import_transformers(), HEADS[head].__name__, None)
 
