@@ -106,7 +106,7 @@ def atomic_write_json(path: str | os.PathLike[str], content: Any, indent: int | 
 
 
 def read_json(path: str | os.PathLike[str], *, allow_duplicate_keys: bool = True) -> dict[str, Any]:
-    """Return the JSON object that a UTF-8 file holds.
+    """Return the JSON object that a UTF-8 file holds, with or without a byte-order mark.
 
     Args:
         path: The file to read.
@@ -128,7 +128,7 @@ def read_json(path: str | os.PathLike[str], *, allow_duplicate_keys: bool = True
 
     data = Path(path).read_bytes()
     try:
-        content = json.loads(data.decode("utf-8"), object_pairs_hook=object_of)
+        content = json.loads(data.decode("utf-8-sig"), object_pairs_hook=object_of)
     except (ValueError, RecursionError) as error:
         raise ValueError(
             f"{os.fspath(path)} is not valid JSON ({error}); download or save it again"

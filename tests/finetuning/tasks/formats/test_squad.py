@@ -16,7 +16,9 @@ WANT = [SquadQuestion("1", "who?", "it was Ann", [("Ann", 7)]), SquadQuestion("2
 
 
 def test_files_and_rows_hold_the_same_questions(tmp_path: Path) -> None:
-    """Kills: an answer at the place of another, a question without an answer that is lost."""
+    """Kills: an answer at the place of another, a question without an answer that is lost, a
+    byte-order mark that is refused.
+    """
     paragraphs = [
         {
             "context": question.context,
@@ -31,7 +33,7 @@ def test_files_and_rows_hold_the_same_questions(tmp_path: Path) -> None:
         for question in WANT
     ]
     path = tmp_path / "squad.json"
-    path.write_text(json.dumps({"data": [{"paragraphs": paragraphs}]}))
+    path.write_text("\ufeff" + json.dumps({"data": [{"paragraphs": paragraphs}]}), encoding="utf-8")
     assert read_squad(path) == WANT
     rows = [
         {
