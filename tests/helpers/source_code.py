@@ -45,12 +45,12 @@ class SourceModule:
         return list(_imports(self.tree, at_import_time=True))
 
     def top_level_names(self) -> set[str]:
-        """The functions, classes and variables defined at the top level, without imports."""
+        """The functions, classes and variables defined at the top level, except type variables."""
         names: set[str] = set()
         for node in self.tree.body:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 names.add(node.name)
-            elif isinstance(node, ast.Assign):
+            elif isinstance(node, ast.Assign) and not _is_type_variable(node.value):
                 targets = [leaf for target in node.targets for leaf in ast.walk(target)]
                 names |= {leaf.id for leaf in targets if isinstance(leaf, ast.Name)}
             elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
@@ -74,6 +74,10 @@ def called_name(call: ast.Call) -> str:
         function = function.value
     base = function.id if isinstance(function, ast.Name) else ""
     return ".".join([base, *reversed(attributes)])
+
+
+def _is_type_variable(value: ast.expr) -> bool:
+    return isinstance(value, ast.Call) and called_name(value).endswith("TypeVar")
 
 
 def _imports(node: ast.AST, at_import_time: bool) -> Iterator[Import]:
