@@ -3,7 +3,7 @@
 import copy
 import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from helpers.clients import SENTENCES, shape, unregister  # noqa: E402
 from helpers.reference import batch, labels  # noqa: E402
 
 import albert_torch  # noqa: E402
-from albert_torch.heads import AlbertHeadModel  # noqa: E402
+from albert_torch.heads import HEADS, AlbertHeadModel  # noqa: E402
 from albert_torch.integrations.peft import register_with_peft  # noqa: E402
 from albert_torch.integrations.transformers import (  # noqa: E402
     auto_classes,
@@ -161,8 +161,22 @@ class AlbertForNextSentences(AlbertHeadModel):
         return {"logits": self.next_sentence(pooled)}
 
 
+# Its definition entered the class into the table; the fixture does that for its tests only.
+del HEADS["NextSentences"]
+
+
+@pytest.fixture
+def next_sentences() -> Iterator[None]:
+    """The table of heads with the class above, registered with transformers."""
+    HEADS["NextSentences"] = AlbertForNextSentences
+    register_with_transformers()
+    yield
+    unregister()
+    del HEADS["NextSentences"]
+
+
 def test_a_head_from_outside_the_package_is_registered(
-    checkpoint: Path, tmp_path: Path, registered: None
+    checkpoint: Path, tmp_path: Path, next_sentences: None
 ) -> None:
     """Catches: a list of heads in place of the table; weights of the head lost on the way."""
     auto_class = transformers.AutoModelForNextSentencePrediction
@@ -175,17 +189,15 @@ def test_a_head_from_outside_the_package_is_registered(
     torch.testing.assert_close(plain(ids).logits, again(ids).logits)
 
 
-def test_an_auto_class_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_auto_class_that_does_not_exist(
+    next_sentences: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Catches: an AttributeError from deep inside that names no class."""
+    message = r"AlbertForNextSentences.auto_class is 'AutoModelForNothing'"
     monkeypatch.setattr(AlbertForNextSentences, "auto_class", "AutoModelForNothing")
-    try:
-        with pytest.raises(
-            ValueError, match=r"AlbertForNextSentences.auto_class is 'AutoModelForNo"
-        ):
-            register_with_transformers()
-    finally:
-        monkeypatch.undo()
-        unregister()
+    with pytest.raises(ValueError, match=message):
+        register_with_transformers()
+    monkeypatch.undo()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from helpers.constants import SHARED
-from helpers.reference import HEADS, inputs_for
+from helpers.reference import CLASS_NAMES, inputs_for
 from torch.nn.parallel import scatter_gather
 
 import albert_torch
@@ -79,7 +79,7 @@ def test_export_serves_other_batches_and_lengths() -> None:
         )
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", CLASS_NAMES)
 def test_copies_and_pickles_are_whole(name: str) -> None:
     """Kills: a copy that shares memory with its original, a tie that pickling cuts, a setting left behind."""
     model = built(name, attn_implementation="eager", unpad=True)
@@ -107,7 +107,7 @@ def test_copies_and_pickles_are_whole(name: str) -> None:
         assert other.base_model.encoder.config is other.config
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", CLASS_NAMES)
 def test_replicas_of_data_parallel_run_and_gather(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

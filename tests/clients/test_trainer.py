@@ -11,7 +11,7 @@ pytest.importorskip("accelerate")
 
 from helpers.clients import shape  # noqa: E402
 from helpers.constants import ASSETS  # noqa: E402
-from helpers.reference import HEADS  # noqa: E402
+from helpers.reference import CLASS_NAMES  # noqa: E402
 from transformers import Trainer, TrainingArguments  # noqa: E402
 
 import albert_torch  # noqa: E402
@@ -104,7 +104,7 @@ def test_options_of_checkpointing_that_we_lack_are_refused(kind: str) -> None:
     enable(**{f"{kind}_checkpointing_kwargs": None, "every_n_layers": 1, "offload": False})
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", CLASS_NAMES)
 def test_the_labels_are_found(name: str, tmp_path: Path) -> None:
     """Kills: an argument that Trainer does not know as a label, so that it reports no evaluation loss."""
     config = shape(61)

@@ -1,4 +1,4 @@
-"""Where the repository and the assets are, and tiny model shapes."""
+"""Where the repository and its assets are, and the shapes of tiny models."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 ASSETS = Path(os.environ.get("ALBERT_TORCH_ASSETS") or ROOT.parent / "shared")
 
-# Every size a different number, groups and inner layers above one: a swapped size cannot go unseen.
+# Every size is a different number, and there are several groups and inner layers, so that two sizes
+# cannot be mistaken for each other without a test failing.
 TINY = {
     "vocab_size": 61,
     "embedding_size": 10,
@@ -19,5 +20,12 @@ TINY = {
     "max_position_embeddings": 20,
     "type_vocab_size": 3,
 }
-# As the published models: one layer, shared by every run.
+# Like the published models: one layer that every run shares.
 SHARED = {**TINY, "num_hidden_groups": 1, "inner_group_num": 1, "hidden_act": "gelu"}
+# Tiny shapes with one and several groups, and one and several layers in each.
+GROUPS = [
+    {**TINY, "num_hidden_groups": groups, "inner_group_num": inner}
+    for groups in (1, 3)
+    for inner in (1, 2)
+]
+GROUP_IDS = [f"G{c['num_hidden_groups']}-inner{c['inner_group_num']}" for c in GROUPS]

@@ -1,4 +1,4 @@
-"""The same model twice: transformers' with every parameter drawn at random, and ours with those weights."""
+"""Pairs of models with the same weights, one of transformers and one of ours, and their inputs."""
 
 from typing import Any
 
@@ -8,7 +8,8 @@ from torch import Tensor
 
 import albert_torch
 
-HEADS = (
+# Every class of ours that transformers has too.
+CLASS_NAMES = (
     "AlbertModel",
     "AlbertForPreTraining",
     "AlbertForMaskedLM",
@@ -22,7 +23,11 @@ HEADS = (
 def reference(
     name: str, config: dict[str, Any], dtype: torch.dtype = torch.float64, attention: str = "eager"
 ) -> Any:
-    """transformers' class of that name, in eval mode; biases and LayerNorms are drawn too."""
+    """Return a model of transformers in evaluation mode.
+
+    All of its parameters are random, those of LayerNorms and biases too: with their initial values
+    of 1 and 0, many mistakes would not change the result.
+    """
     theirs = getattr(transformers, name)(
         transformers.AlbertConfig(**config, attn_implementation=attention)
     )
@@ -40,7 +45,7 @@ def pair(
     unpad: bool = False,
     **options: Any,
 ) -> tuple[Any, Any]:
-    """transformers' model and ours, the same weights, in eval mode."""
+    """Return transformers' model and ours, with the same weights, in evaluation mode."""
     theirs = reference(name, config, dtype, attention)
     ours = getattr(albert_torch, name)(
         albert_torch.AlbertConfig(**config), attn_implementation=attention, unpad=unpad, **options
@@ -52,50 +57,57 @@ def pair(
 def batch(
     config: dict[str, Any], lengths: tuple[int, ...] = (9, 5, 1), pairs: bool = True
 ) -> dict[str, Tensor]:
-    """Rows of those lengths, padded at the right; the second half of each row is the second segment."""
+    """Return random rows of these lengths, padded at the right.
+
+    With `pairs`, the second half of each row is a second segment.
+    """
     length = max(lengths)
     ids = torch.randint(5, config["vocab_size"], (len(lengths), length))
     mask = (torch.arange(length)[None] < torch.tensor(lengths)[:, None]).long()
-    half = torch.tensor(lengths)[:, None] // 2
-    segments = (
-        (torch.arange(length)[None] >= half).long() * mask if pairs else torch.zeros_like(mask)
-    )
+    segments = torch.zeros_like(mask)
+    if pairs:
+        middle = torch.tensor(lengths)[:, None] // 2
+        segments = (torch.arange(length)[None] >= middle).long() * mask
     return {"input_ids": ids * mask, "attention_mask": mask, "token_type_ids": segments}
 
 
 def labels(name: str, inputs: dict[str, Tensor], num_labels: int = 2) -> dict[str, Tensor]:
-    """Labels of the kind that the class takes, some of them ignored."""
+    """Return labels of the kind that a class takes; some of them do not count towards the loss."""
     ids, mask = inputs["input_ids"], inputs["attention_mask"]
-    rows, length = ids.shape[0], ids.shape[-1]
-    words = torch.where((torch.rand(ids.shape) < 0.5) & mask.bool(), ids, -100)
-    words[..., 0] = ids[..., 0]
+    num_rows, length = ids.shape[0], ids.shape[-1]
+    tokens = torch.where((torch.rand(ids.shape) < 0.5) & mask.bool(), ids, -100)
+    tokens[..., 0] = ids[..., 0]
     if name == "AlbertForPreTraining":
-        return {"labels": words, "sentence_order_label": torch.randint(0, 2, (rows,))}
+        return {"labels": tokens, "sentence_order_label": torch.randint(0, 2, (num_rows,))}
     if name == "AlbertForMaskedLM":
-        return {"labels": words}
+        return {"labels": tokens}
     if name == "AlbertForSequenceClassification":
-        return {"labels": torch.randint(0, num_labels, (rows,))}
+        return {"labels": torch.randint(0, num_labels, (num_rows,))}
     if name == "AlbertForTokenClassification":
         return {"labels": torch.where(mask.bool(), torch.randint(0, num_labels, ids.shape), -100)}
     if name == "AlbertForQuestionAnswering":
-        ends = torch.tensor([length - 1, -1, length + 5][:rows])
-        return {"start_positions": torch.zeros(rows, dtype=torch.long), "end_positions": ends}
+        ends = torch.tensor([length - 1, -1, length + 5][:num_rows])
+        return {"start_positions": torch.zeros(num_rows, dtype=torch.long), "end_positions": ends}
     if name == "AlbertForMultipleChoice":
-        return {"labels": torch.randint(0, ids.shape[1], (rows,))}
+        return {"labels": torch.randint(0, ids.shape[1], (num_rows,))}
     return {}
 
 
-def inputs_for(name: str, config: dict[str, Any], **how: Any) -> dict[str, Tensor]:
-    """A padded batch with labels for the class; multiple choice gets two choices for each of three rows."""
-    inputs = batch(config, **how)
+def inputs_for(name: str, config: dict[str, Any], **options: Any) -> dict[str, Tensor]:
+    """Return a padded batch with labels for a class; multiple choice gets two texts per example."""
+    inputs = batch(config, **options)
     if name == "AlbertForMultipleChoice":
-        other = batch(config, lengths=tuple(reversed(how.get("lengths", (9, 5, 1)))))
-        inputs = {key: torch.stack([value, other[key]], dim=1) for key, value in inputs.items()}
+        lengths = tuple(reversed(options.get("lengths", (9, 5, 1))))
+        second = batch(config, lengths=lengths)
+        inputs = {key: torch.stack([value, second[key]], dim=1) for key, value in inputs.items()}
     return {**inputs, **labels(name, inputs)}
 
 
 def worst(ours: Tensor, theirs: Tensor, where: Tensor | None = None) -> float:
-    """The largest absolute difference, at the places `where` marks; infinite for another shape or a NaN."""
+    """Return the largest absolute difference, at the positions that `where` marks.
+
+    It is infinite if the shapes differ or there is a NaN.
+    """
     if ours.shape != theirs.shape:
         return float("inf")
     difference = (ours.detach().double() - theirs.detach().double()).abs()

@@ -6,12 +6,11 @@ import pytest
 import torch
 from helpers.constants import SHARED, TINY
 from helpers.inference import model_inputs, rows_of
-from helpers.reference import HEADS, batch, pair, worst
+from helpers.reference import CLASS_NAMES, batch, pair, worst
 from torch import nn
 
 import albert_torch
-from albert_torch.heads import HEADS as HEAD_CLASSES
-from albert_torch.heads import AlbertHeadModel
+from albert_torch.heads import HEADS, AlbertHeadModel
 from albert_torch.inference import optimize
 from albert_torch.inference.backend import CpuBackend
 from albert_torch.inference.kernels import linear as linear_kernels
@@ -21,7 +20,7 @@ POOLED = ("pooler_output", "sop_logits")
 
 
 @pytest.mark.parametrize("config", [TINY, SHARED], ids=["groups", "shared"])
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", CLASS_NAMES)
 def test_every_class_equals_transformers(name, config, operators):
     """Catches: a swapped Q, K or V; a missing bias or residual; a wrong group; rows returned in
     sorted order; another activation; padding that is attended to or not zero."""
@@ -177,7 +176,7 @@ def toy_head():
             }
 
     yield AlbertForToyScoring
-    del HEAD_CLASSES["ToyScoring"]
+    del HEADS["ToyScoring"]
 
 
 def test_a_head_from_outside_the_package(toy_head):

@@ -4,7 +4,7 @@ import pytest
 import torch
 from helpers.constants import SHARED, TINY
 from helpers.inference import model_inputs, rows_of
-from helpers.reference import HEADS, pair, worst
+from helpers.reference import CLASS_NAMES, pair, worst
 
 from albert_torch.inference import encoder as packed_encoder
 from albert_torch.inference import optimize, scheduling
@@ -87,7 +87,7 @@ def test_chunks_know_where_their_results_belong():
     assert whole.needed is None
 
 
-@pytest.mark.parametrize("name", HEADS[:-1])
+@pytest.mark.parametrize("name", CLASS_NAMES[:-1])
 def test_packed_rows_return_what_the_batch_returns(name, monkeypatch):
     """Catches: tokens or rows that come back in sorted order; a chunk that cuts a row; a lost
     segment."""
