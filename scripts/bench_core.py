@@ -1,9 +1,11 @@
-"""What starting costs, beside transformers: importing, loading the base shape, tokenizing. Fresh processes, in turn.
+"""Compare the start-up costs with those of transformers: importing, loading, tokenizing.
 
     python scripts/bench_core.py [--tokenizer DIR_OR_SPIECE_MODEL] [--texts FILE] [--repeats 7]
 
-Medians. Loading: seconds of `from_pretrained` (imports excluded) and the peak memory it adds once every weight has been
-read, as a multiple of the file. Tokenizing: sentences a second on one thread, in batches of 32, padded.
+Every figure is a median over fresh processes, which run in turn. Loading: seconds of
+`from_pretrained` for the base shape, without imports, and the peak memory that it adds until every
+weight has been read, as a multiple of the size of the file. Tokenizing: sentences per second on
+one thread, in padded batches of 32.
 """
 
 import argparse
@@ -26,7 +28,8 @@ LOAD = """
 import sys, time
 from {library} import AlbertForMaskedLM
 def peak():
-    return int(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1]) * 1024
+    lines = open("/proc/self/status")
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
 before, t = peak(), time.perf_counter()
 model = AlbertForMaskedLM.from_pretrained(sys.argv[1])
 seconds = time.perf_counter() - t
@@ -48,14 +51,15 @@ for options in ({{}}, {{"return_tensors": "pt"}}):
     rates.append(len(lines) / (time.perf_counter() - t))
 print(*rates)
 """
+LOAD_TOKENIZER = "from {library} import {name} as T\ntokenizer = T.from_pretrained(sys.argv[1])"
 LOADERS = {
-    "albert_torch": "from albert_torch import AlbertTokenizer as T\ntokenizer = T.from_pretrained(sys.argv[1])",
-    "transformers": "from transformers import AutoTokenizer as T\ntokenizer = T.from_pretrained(sys.argv[1])",
+    library: LOAD_TOKENIZER.format(library=library, name=name)
+    for library, name in (("albert_torch", "AlbertTokenizer"), ("transformers", "AutoTokenizer"))
 }
 
 
 def run(code: str, *arguments: str) -> list[float]:
-    """The numbers that a fresh process prints last."""
+    """Run code in a fresh process and return the numbers that it prints last."""
     environment = {
         **os.environ,
         "HF_HUB_OFFLINE": "1",
@@ -68,14 +72,14 @@ def run(code: str, *arguments: str) -> list[float]:
 
 
 def both(code: dict[str, str], repeats: int, *arguments: str) -> dict[str, list[float]]:
-    """Medians over `repeats` runs of each library, in turn."""
-    found: dict[str, list[list[float]]] = {name: [] for name in code}
+    """Run the code of each library in turn; return the medians over `repeats` runs."""
+    results: dict[str, list[list[float]]] = {name: [] for name in code}
     for _ in range(repeats):
         for name, text in code.items():
-            found[name].append(run(text, *arguments))
+            results[name].append(run(text, *arguments))
     return {
         name: [statistics.median(column) for column in zip(*rows, strict=True)]
-        for name, rows in found.items()
+        for name, rows in results.items()
     }
 
 
@@ -88,11 +92,14 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     libraries = ("albert_torch", "transformers")
-    print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-          f"torch {torch.__version__}, albert_torch {__version__}")  # fmt: skip
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"Python {platform.python_version()}, torch {torch.__version__}, "
+        f"albert_torch {__version__}"
+    )
     times = both({name: IMPORT.format(library=name) for name in libraries}, args.repeats)
     print(
-        "import, beside torch's own: "
+        "import, without torch's own: "
         + ", ".join(f"{name} {times[name][0]:.3f} s" for name in libraries)
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -102,7 +109,8 @@ def main() -> None:
         for name in libraries:
             seconds, peak = loads[name]
             print(
-                f"load {size / 1e6:.0f} MB, {name}: {seconds * 1e3:.1f} ms, peak + {peak / size:.2f} x the file"
+                f"load {size / 1e6:.0f} MB, {name}: {seconds * 1e3:.1f} ms, "
+                f"peak + {peak / size:.2f} x the file"
             )
         if args.tokenizer and args.texts:
             AlbertTokenizer.from_pretrained(args.tokenizer).save_pretrained(folder)
@@ -111,7 +119,8 @@ def main() -> None:
             for name in libraries:
                 lists, tensors = rates[name]
                 print(
-                    f"tokenize, {name}: {lists:,.0f} sentences/s to lists, {tensors:,.0f} to tensors"
+                    f"tokenize, {name}: {lists:,.0f} sentences/s to lists, "
+                    f"{tensors:,.0f} to tensors"
                 )
 
 

@@ -1,4 +1,4 @@
-"""What bench.py compares: one ALBERT classifier, run by several systems. Each takes rows of ids and gives logits."""
+"""The systems that bench.py compares: each runs the same ALBERT classifier on rows of token ids."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import random
 import statistics
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,17 +19,24 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from albert_torch import AlbertForSequenceClassification, AlbertModel, AlbertTokenizer
-from albert_torch.inference import Encoder, optimize
+from albert_torch.inference import Encoder, OptimizedAlbert, optimize
 
 Rows = Sequence[Sequence[int]]
 ASSETS = Path(
     os.environ.get("ALBERT_TORCH_ASSETS") or Path(__file__).parent.parent.parent / "shared"
 )
-BATCH = 32  # rows in a batch of the systems that pad
+BATCH_ROWS = 32  # of the systems that pad
 
 
 class System(NamedTuple):
-    """`prepare` makes the batches, untimed; `run` is what is timed: one batch -> logits (B, labels)."""
+    """A way to run the model.
+
+    Attributes:
+        name: Shown in the tables.
+        prepare: Makes batches from rows; not timed.
+        run: One batch -> logits (B, labels); timed.
+        sort: Whether the rows are sorted by length first.
+    """
 
     name: str
     prepare: Callable[[Rows], list[Any]]
@@ -37,8 +45,8 @@ class System(NamedTuple):
 
 
 def batches(rows: Rows) -> list[dict[str, Tensor]]:
-    """Padded batches in the order given."""
-    return [pad(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]
+    """Padded batches, in the order of the rows."""
+    return [pad(rows[i : i + BATCH_ROWS]) for i in range(0, len(rows), BATCH_ROWS)]
 
 
 def pad(rows: Rows) -> dict[str, Tensor]:
@@ -52,7 +60,7 @@ def pad(rows: Rows) -> dict[str, Tensor]:
 
 
 def numpy_batches(rows: Rows) -> list[dict[str, Any]]:
-    """The same as numpy arrays."""
+    """Padded batches as numpy arrays."""
     return [{name: value.numpy() for name, value in batch.items()} for batch in batches(rows)]
 
 
@@ -66,11 +74,10 @@ def texts_of(name: str) -> Iterator[Any]:
                 for row in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
             )
     elif name == "xquad":
-        for article in json.loads((data / "XQuAD-en/xquad.en.json").read_text(encoding="utf-8"))[
-            "data"
-        ]:
-            for part in article["paragraphs"]:
-                yield from ((qa["question"], part["context"]) for qa in part["qas"])
+        articles = json.loads((data / "XQuAD-en/xquad.en.json").read_text(encoding="utf-8"))["data"]
+        for article in articles:
+            for paragraph in article["paragraphs"]:
+                yield from ((qa["question"], paragraph["context"]) for qa in paragraph["qas"])
     elif name == "gutenberg":
         for path in sorted((data / "gutenberg").glob("*.txt")):
             yield from (line.strip() for line in path.open(encoding="latin-1") if line.strip())
@@ -81,40 +88,36 @@ def texts_of(name: str) -> Iterator[Any]:
 
 def rows_of(name: str, count: int, tokenizer: AlbertTokenizer | None) -> Rows:
     """The first `count` rows of a workload."""
-    draw = random.Random(0)
-    if name in ("dense", "lengths"):  # SST-2 dev: about log-normal, mean 27 tokens
-        drawn = [min(128, int(draw.lognormvariate(3.15, 0.53)) + 2) for _ in range(count)]
-        lengths = [128] * 8 if name == "dense" else drawn
-        return [[2, *(draw.randrange(5, 30000) for _ in range(n - 2)), 3] for n in lengths]
-    count = count // 6 if name == "xquad" else count  # long rows
+    rng = random.Random(0)
+    if name in ("dense", "lengths"):
+        # The lengths of the SST-2 dev set: about log-normal, with a mean of 27 tokens.
+        sst2_lengths = [min(128, int(rng.lognormvariate(3.15, 0.53)) + 2) for _ in range(count)]
+        lengths = [128] * 8 if name == "dense" else sst2_lengths
+        return [[2, *(rng.randrange(5, 30000) for _ in range(n - 2)), 3] for n in lengths]
+    if name == "xquad":  # its rows are long
+        count //= 6
     texts = [text for text, _ in zip(texts_of(name), range(count), strict=False)]
     assert tokenizer is not None
     return tokenizer(texts, truncation=True, max_length=512)["input_ids"]
 
 
 def useful_operations(rows: Rows, config: Any) -> float:
-    """Multiplications and additions that logits of these rows need."""
-    h, f, e, layers = (
-        config.hidden_size,
-        config.intermediate_size,
-        config.embedding_size,
-        config.num_hidden_layers,
-    )
-    one, total = 2 * (h * h + 2 * h * f), 0  # past the attention, a token
+    """Count the multiplications and additions that the logits of these rows need."""
+    h, f, e = config.hidden_size, config.intermediate_size, config.embedding_size
+    per_token_qkv = 6 * h * h
+    per_token_after_attention = 2 * (h * h + 2 * h * f)
+    total = 0
     for row in rows:
         n = len(row)
-        total += (
-            2 * n * e * h
-            + (layers - 1) * n * (6 * h * h + one + 4 * n * h)
-            + n * 6 * h * h
-            + 4 * n * h
-            + one
-        )
+        projection = 2 * n * e * h
+        layer = n * (per_token_qkv + 4 * n * h + per_token_after_attention)
+        last_layer = n * per_token_qkv + 4 * n * h + per_token_after_attention  # first token only
+        total += projection + (config.num_hidden_layers - 1) * layer + last_layer
     return float(total)
 
 
 class Models:
-    """The same weights in both libraries: of a checkpoint, or drawn."""
+    """The same weights in both libraries, from a checkpoint or random."""
 
     def __init__(self, name_or_dir: str | None, shape: dict[str, Any]) -> None:
         torch.manual_seed(0)
@@ -122,16 +125,15 @@ class Models:
             config = transformers.AlbertConfig(**shape, attn_implementation="sdpa")
             self.theirs: Any = transformers.AlbertForSequenceClassification(config).eval()
         else:
-            kind = transformers.AlbertForSequenceClassification
-            self.theirs = (
-                kind.from_pretrained(name_or_dir, attn_implementation="sdpa").float().eval()
-            )
+            model_class = transformers.AlbertForSequenceClassification
+            model = model_class.from_pretrained(name_or_dir, attn_implementation="sdpa")
+            self.theirs = model.float().eval()
         with tempfile.TemporaryDirectory() as folder:
             self.theirs.save_pretrained(folder)
             self.ours: Any = AlbertForSequenceClassification.from_pretrained(folder)
 
     def copy_of_theirs(self, dtype: torch.dtype, attention: str = "sdpa") -> Any:
-        """transformers' model in another dtype."""
+        """Copy transformers' model in another dtype."""
         config = type(self.theirs.config).from_dict(self.theirs.config.to_dict())
         config._attn_implementation = attention
         copy = type(self.theirs)(config)
@@ -164,24 +166,28 @@ def _ours(models: Models) -> list[System]:
     for dtype in (torch.float32, torch.bfloat16, torch.int8):
         fast = optimize(models.ours, dtype)
         name = f"albert_torch fast {str(dtype).removeprefix('torch.')}"
-        systems.append(
-            System(name, lambda rows: [rows], lambda rows, fast=fast: fast.packed(rows).logits)
-        )
-        if (
-            dtype == torch.float32
-        ):  # what the last layer saves when only the first token of a row is read
-            systems.append(
-                System(
-                    f"{name}, every token",
-                    lambda rows: [rows],
-                    lambda rows, fast=fast: fast.model.classifier(
-                        fast.packed(rows, head=False).pooler_output
-                    ),
-                )
-            )
+        systems.append(System(name, _single_batch, partial(_packed_logits, fast)))
+        if dtype == torch.float32:  # shows what is saved when only first tokens are read
+            run = partial(_logits_of_every_token, fast)
+            systems.append(System(f"{name}, every token", _single_batch, run))
         if dtype == torch.int8:
             systems.append(_plain(f"{name}, padded batches", fast))
     return systems
+
+
+def _single_batch(rows: Rows) -> list[Rows]:
+    return [rows]
+
+
+def _packed_logits(fast: OptimizedAlbert, rows: Rows) -> Tensor:
+    return fast.packed(rows)["logits"]
+
+
+def _logits_of_every_token(fast: OptimizedAlbert, rows: Rows) -> Tensor:
+    """The classifier's logits, with all tokens computed in the last layer."""
+    pooled = fast.packed(rows, apply_head=False)["pooler_output"]
+    logits: Tensor = fast.model.get_submodule("classifier")(pooled)
+    return logits
 
 
 def _export(models: Models, folder: Path) -> Path:
@@ -260,7 +266,11 @@ def _openvino(models: Models, folder: Path) -> list[System]:
 
 
 def build(models: Models, wanted: Sequence[str]) -> tuple[list[System], dict[str, str]]:
-    """The systems whose names start with one of `wanted` (all, if none), and why others are missing."""
+    """Make the systems whose names start with one of `wanted`; all of them if it is empty.
+
+    Returns:
+        The systems, and for each family that is not installed the reason.
+    """
     systems, missing = [], {}
     with tempfile.TemporaryDirectory() as folder:
         makers: dict[str, Callable[[], list[System]]] = {
@@ -283,28 +293,28 @@ def build(models: Models, wanted: Sequence[str]) -> tuple[list[System], dict[str
     ], missing
 
 
-# ---- what speed costs ----
+# ---- quality ----
 
 
 def hidden_states(models: Models, rows: Rows) -> dict[str, dict[str, float]]:
-    """How far each dtype's last hidden states are from transformers' in float64."""
+    """Measure how far each dtype's last hidden states are from transformers' in float64."""
     batch = pad(rows[:32])
     real = batch["attention_mask"].bool()
     with torch.no_grad():
         exact = models.copy_of_theirs(torch.float64).albert(**batch).last_hidden_state[real]
-    found = {}
+    differences = {}
     for dtype in (torch.float32, torch.bfloat16, torch.int8):
         ours = optimize(models.ours.albert, dtype)(**batch).last_hidden_state[real].double()
         cosine = F.cosine_similarity(ours, exact, dim=-1).mean()
-        found[str(dtype)] = {
+        differences[str(dtype)] = {
             "largest_difference": float((ours - exact).abs().max()),
             "mean_cosine": float(cosine),
         }
-    return found
+    return differences
 
 
 def quality() -> dict[str, float]:
-    """int8 against float32 on a trained ALBERT with real outliers: mean cosine of the hidden states, last and all."""
+    """Compare int8 with float32 on a trained ALBERT: mean cosine of the hidden states."""
     folder = ASSETS / "assets/plbert"
     model = AlbertModel.from_pretrained(folder, add_pooling_layer=False, dtype=torch.float32)
     symbols = json.loads((folder / "vocab.json").read_text(encoding="utf-8"))
@@ -325,18 +335,18 @@ def quality() -> dict[str, float]:
 
 
 def accuracy(folder: str) -> dict[str, float]:
-    """SST-2 dev accuracy of a fine-tuned classifier, by dtype."""
+    """Measure the SST-2 dev accuracy of a fine-tuned classifier, by dtype."""
     with (ASSETS / "data/SST-2/dev.tsv").open(encoding="utf-8") as file:
         pairs = [
             (r["sentence"], int(r["label"]))
             for r in csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
         ]
-    right: dict[str, float] = {}
+    accuracies: dict[str, float] = {}
     for dtype in (torch.float32, torch.bfloat16, torch.int8):
         encoder = Encoder.from_pretrained(folder, dtype=dtype)
         names = encoder.config.id2label or {0: "LABEL_0", 1: "LABEL_1"}
         best = [next(iter(labels)) for labels in encoder.classify([text for text, _ in pairs])]
-        right[str(dtype)] = statistics.mean(
+        accuracies[str(dtype)] = statistics.mean(
             name == names[label] for name, (_, label) in zip(best, pairs, strict=True)
         )
-    return right
+    return accuracies

@@ -48,8 +48,8 @@ def test_workers_compute_what_one_thread_computes(four_threads, monkeypatch):
         "parallel_map",
         lambda *args: num_workers.append(args[2]) or parallel_map(*args),
     )
-    for dtype, bound in ((torch.float32, 1e-6), (torch.int8, 0.1)):
-        fast = optimize(ours, dtype)
+    for dtype, calibration, bound in ((torch.float32, None, 1e-6), (torch.int8, rows, 0.1)):
+        fast = optimize(ours, dtype, calibration=calibration)
 
         def results(fast=fast):
             return [
@@ -65,5 +65,5 @@ def test_workers_compute_what_one_thread_computes(four_threads, monkeypatch):
         assert all(worst(x, y) < bound for x, y in zip(got, want, strict=True))
     # One more call with one worker, in the middle: the one that int8 is calibrated in.
     assert num_workers == [1, 1, 1, 4, 4, 4, 1, 1, 1, 1, 4, 4, 4]
-    again = optimize(ours, torch.int8).packed(rows)["last_hidden_state"]
+    again = optimize(ours, torch.int8, calibration=rows).packed(rows)["last_hidden_state"]
     assert torch.equal(again, fast.packed(rows)["last_hidden_state"])
