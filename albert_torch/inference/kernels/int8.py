@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from albert_torch.activations import activation
 from albert_torch.inference.kernels import onednn
 from albert_torch.inference.kernels.linear import OPERATOR_ERRORS, Kernel, LinearWeights
 from albert_torch.inference.kernels.onednn import QuantParams
-from albert_torch.activations import activation
 
 logger = logging.getLogger(__name__)
 

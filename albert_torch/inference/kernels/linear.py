@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from albert_torch.inference.kernels import onednn
 from albert_torch.activations import activation
+from albert_torch.inference.kernels import onednn
 
 logger = logging.getLogger(__name__)
 

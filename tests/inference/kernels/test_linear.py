@@ -8,10 +8,10 @@ from helpers.constants import SHARED
 from helpers.inference import model_inputs
 from helpers.reference import pair, worst
 
+from albert_torch.activations import ACTIVATIONS
 from albert_torch.inference import optimize
 from albert_torch.inference.kernels import linear as linear_kernels
 from albert_torch.inference.kernels.linear import LinearWeights, MklLinear, PlainLinear
-from albert_torch.activations import ACTIVATIONS
 
 needs_mkl = pytest.mark.skipif(
     not torch.backends.mkl.is_available(), reason="this torch has no MKL"
