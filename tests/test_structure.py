@@ -1,5 +1,6 @@
 """The structure of the package: who imports whom, what importing costs, what a file may hold."""
 
+import ast
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -20,36 +21,36 @@ IMPORT_TABLE = {
     "activations": "",
     "attention": "",
     "hub": "files",
+    "config": "hub files activations config_rules",  # from_pretrained takes the name of a checkpoint
     "config_rules": "",
-    "config": "hub files config_rules",  # AlbertConfig.from_pretrained takes the name of a checkpoint
     "tokenization": "hub files",
     "checkpoints": "hub config files",
-    "checkpoints.convert": "checkpoints heads finetuning.lora",
-    "initialization": "",
+    "checkpoints.convert": "checkpoints heads",
+    "initialization": "config",
     "loading": "checkpoints config initialization",
-    "client_interface": "attention config initialization",
-    "pretrained": "client_interface loading outputs heads",
+    "client_interface": "config attention initialization",
+    "pretrained": "loading client_interface initialization config attention outputs",
     "embeddings": "config",
-    "layers": "activations attention config",
-    "model": "pretrained embeddings layers",
-    "heads": "model losses activations",
-    "parity": "heads tokenization",
+    "layers": "config activations attention",
+    "model": "pretrained embeddings layers attention outputs",
+    "heads": "model losses",
+    "parity": "heads tokenization checkpoints.convert",
     "inference": "heads tokenization readers",
-    "inference.text_encoder": "inference finetuning.lora",
     "training": "heads tokenization",
     "export": "heads tokenization",
     "integrations": "heads tokenization",
     "finetuning": "training readers",
-    "finetuning.lora": "heads tokenization",
+    "finetuning.lora": "heads tokenization finetuning.lora_layers",
+    "finetuning.lora_layers": "pretrained",
     "pretraining": "training readers",
 }
 # The public names, the command line and `python -m albert_torch` may import anything.
 UNRESTRICTED = ("", "__main__", "cli")
-# These imports stand inside functions, because the importer must work without loading the other.
+# Exceptions: these imports stand inside functions, so that one module loads without the other.
 INSIDE_FUNCTIONS = {
-    ("inference.text_encoder", "finetuning.lora"),
-    ("checkpoints.convert", "finetuning.lora"),
-    ("pretrained", "heads"),
+    ("checkpoints.convert", "finetuning.lora"): "it merges adapters",
+    ("inference.text_encoder", "finetuning.lora"): "it loads adapters",
+    ("pretrained", "heads"): "the names of all heads' modules, from the table that the heads fill",
 }
 
 # Optional packages, and the modules that may import them: always inside a function, so that
@@ -83,6 +84,12 @@ SHARED_NAMES = {
     "logger": "every module logs under its own name",
     "add_arguments": "each subcommand of the command line declares its options",
     "run": "each subcommand of the command line runs itself",
+    "SUMMARY": "each subcommand of the command line describes itself",
+    "EXAMPLES": "each subcommand of the command line shows examples",
+    "TOPICS": "the commands that take recipes arrange their options",
+    "evaluate": "fine-tuning and pretraining each pass their own to the training loop",
+    "training_batches": "fine-tuning and pretraining each pass their own to the training loop",
+    "load_datasets": "fine-tuning and pretraining each load what they train on",
 }
 
 
@@ -94,6 +101,30 @@ def is_within(name: str, prefix: str) -> bool:
 def most_specific(name: str, prefixes: Iterable[str]) -> str | None:
     """The longest of `prefixes` that contains the module `name`."""
     return max((prefix for prefix in prefixes if is_within(name, prefix)), key=len, default=None)
+
+
+def permitted(entry: str) -> set[str]:
+    """The entries of the import table that `entry` permits, directly or through another entry."""
+    found: set[str] = set()
+    waiting = [entry]
+    while waiting:
+        current = waiting.pop()
+        if current not in found:
+            found.add(current)
+            waiting += IMPORT_TABLE[current].split()
+    return found
+
+
+def may_import(importer: str, imported: str) -> bool:
+    """Whether the import table lets the module `importer` import the module `imported`."""
+    importer_entry = most_specific(importer, IMPORT_TABLE)
+    imported_entry = most_specific(imported, IMPORT_TABLE)
+    if importer_entry is None or imported_entry is None:
+        return False
+    if (importer, imported) in INSIDE_FUNCTIONS:
+        return True
+    # The general entry of a subpackage covers its modules with an entry of their own as well.
+    return imported_entry in permitted(importer_entry) or is_within(imported_entry, importer_entry)
 
 
 def imports_of_the_package(module: SourceModule) -> list[tuple[str, int, bool]]:
@@ -110,6 +141,19 @@ def imports_of_the_package(module: SourceModule) -> list[tuple[str, int, bool]]:
 
 def assert_none(offenders: list[str]) -> None:
     assert not offenders, "\n" + "\n".join(offenders)
+
+
+def test_imports_follow_the_table() -> None:
+    """Catches: a model that imports its callers, a trainer that needs the fast path."""
+    assert_none(
+        [
+            f"{name}, line {line}: may not import {imported}"
+            for name, module in MODULES.items()
+            if most_specific(name, UNRESTRICTED) is None
+            for imported, line, _ in imports_of_the_package(module)
+            if not may_import(name, imported)
+        ]
+    )
 
 
 def test_exceptional_imports_stand_inside_functions() -> None:
@@ -176,6 +220,44 @@ print(AlbertTokenizer.from_pretrained("albert-torch/nano")("a lite bert")["input
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("[2, ")
+
+
+def replaces_a_file(call: ast.Call) -> bool:
+    """Whether a call renames a file over another one."""
+    function = called_name(call)
+    if function.endswith(".replace") and not function.startswith(("os.", "dataclasses.")):
+        # Path.replace takes one argument, str.replace at least two.
+        return len(call.args) == 1 and not call.keywords
+    return function in ("os.replace", "os.rename", "shutil.move") or function.endswith(".rename")
+
+
+def test_only_one_module_replaces_files() -> None:
+    """Catches: a second atomic writer, whose files a killed process may leave half written."""
+    writers = {m.name for m in MODULES.values() if any(map(replaces_a_file, m.calls()))}
+    # pretraining.prepare renames a whole directory of shards when it is complete.
+    assert writers == {"files", "pretraining.prepare"}
+
+
+def is_minus_100(node: ast.AST) -> bool:
+    return (
+        isinstance(node, ast.UnaryOp)
+        and isinstance(node.op, ast.USub)
+        and isinstance(node.operand, ast.Constant)
+        and node.operand.value == 100
+    )
+
+
+def test_the_ignored_label_is_defined_once() -> None:
+    """Catches: a second definition of the label that losses ignore, which can come to differ."""
+    assert_none(
+        [
+            f"{name}, line {getattr(node, 'lineno', 0)}: use losses.IGNORE_INDEX"
+            for name, module in MODULES.items()
+            if name != "losses"
+            for node in ast.walk(module.tree)
+            if is_minus_100(node)
+        ]
+    )
 
 
 def test_the_library_does_not_print() -> None:
