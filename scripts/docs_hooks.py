@@ -15,7 +15,7 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 def help_of_all_commands() -> str:
     """The help of each command as Markdown, in the groups of `albert-torch --help`."""
-    os.environ["COLUMNS"] = "100"
+    os.environ["COLUMNS"] = "80"  # the width of a page
     sections = []
     for group, names in COMMANDS.items():
         sections.append(f"## {group}")

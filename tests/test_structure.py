@@ -21,7 +21,7 @@ IMPORT_TABLE = {
     "activations": "",
     "attention": "",
     "hub": "files",
-    "config": "hub files activations config_rules",  # from_pretrained takes the name of a checkpoint
+    "config": "hub files activations config_rules",  # from_pretrained takes a Hub name
     "config_rules": "",
     "tokenization": "hub files",
     "checkpoints": "hub config files",
