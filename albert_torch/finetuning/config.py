@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from albert_torch.finetuning.tasks.registry import find_task
+from albert_torch.finetuning.tasks.registry import find_task, task_option_fields
 from albert_torch.training.config import TrainingConfig
 from albert_torch.training.options import option, unknown_option
 
@@ -125,3 +125,8 @@ class FinetuningConfig(TrainingConfig):
         values = super().to_dict()
         task_options = values.pop("task_options")
         return {**values, **task_options}
+
+    def defaults(self) -> dict[str, Any]:
+        """Return the default of every key, among them the options of the task."""
+        task_fields = task_option_fields(self.task) if self.task else ()
+        return {**super().defaults(), **{field.name: field.default for field in task_fields}}

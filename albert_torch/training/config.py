@@ -175,18 +175,27 @@ class TrainingConfig(Options):
         """Return the value of every key of the recipe, as `from_dict` reads them."""
         return dataclasses.asdict(self)
 
+    def defaults(self) -> dict[str, Any]:
+        """Return the default of every key of the recipe; lists and tables have none."""
+        return {spec.name: spec.default for spec in dataclasses.fields(self)}
+
     def to_toml(self) -> str:
         """Return the text of a recipe with these values."""
-        values = self.to_dict()
-        defaults = {f.name: f.default for f in dataclasses.fields(self)}
-        model_config = values.pop("model_config")
-        lines = []
-        for name, value in values.items():
-            if value is not None:
+        defaults = self.defaults()
+        lines, tables = [], []
+        for name, value in self.to_dict().items():
+            if isinstance(value, dict):
+                tables += _toml_table(name, value)
+            elif value is not None:
                 lines.append(f"{name} = {json.dumps(value)}")
-            elif defaults.get(name) is not None:  # TOML has no null
+            elif defaults[name] is not None:  # TOML has no null
                 lines.append(f'{name} = "none"')
-        if model_config:  # a table must follow all other keys
-            lines += ["", "[model_config]"]
-            lines += [f"{name} = {json.dumps(value)}" for name, value in model_config.items()]
+        lines += tables  # a table must follow all other keys
         return "\n".join(lines) + "\n"
+
+
+def _toml_table(name: str, values: dict[str, Any]) -> list[str]:
+    """The lines of a table, none if it is empty."""
+    if not values:
+        return []
+    return ["", f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]

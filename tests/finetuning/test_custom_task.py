@@ -4,6 +4,7 @@ command line.
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from helpers.small_runs import last_tensors, recipe, same_tensors, sentences
 
 from albert_torch import AlbertForSequenceClassification
 from albert_torch.cli.main import main
-from albert_torch.finetuning import FinetuningConfig, Task, finetune
+from albert_torch.finetuning import FinetuningConfig, Options, Task, finetune
 from albert_torch.finetuning.tasks.registry import (
     TASKS,
     find_task,
@@ -22,6 +23,7 @@ from albert_torch.finetuning.tasks.registry import (
     task_option_fields,
     with_task,
 )
+from albert_torch.training.options import option
 
 pytest.importorskip("accelerate")
 
@@ -180,6 +182,25 @@ def test_options_of_a_task_stand_side_by_side_with_the_other_keys(
     names = [field.name for field in task_option_fields("keyword")]
     assert names == ["keyword", "min_count"]
     assert {"keyword", "doc_stride"} <= {field.name for field in task_option_fields()}
+
+
+def test_options_of_every_type_are_written(tmp_path: Path, keyword_task: type[Task]) -> None:
+    """Kills: a table that ends the other keys of recipe.toml, a None that becomes the default."""
+
+    @dataclass
+    class ManyOptions(Options):
+        weights: dict[str, Any] = option({}, "a table")
+        rate: float | None = option(0.5, "a number or none")
+        words: list[str] = option(["a"], "several words")
+
+    class ManyTask(keyword_task):  # type: ignore[valid-type,misc]
+        options_class = ManyOptions
+
+    register_task("many")(ManyTask)
+    config = config_for(tmp_path, task="many", weights={"x": 1}, rate=None, words=["b", 'c"'])
+    (tmp_path / "recipe.toml").write_text(config.to_toml())
+    assert FinetuningConfig.load(tmp_path / "recipe.toml") == config
+    assert config.model_config
 
 
 @pytest.mark.parametrize(
