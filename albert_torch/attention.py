@@ -229,7 +229,8 @@ class AttentionContext:
         if self.packing is None:
             return self._attend_padded(query, key, value, dropout_p)
         if self.backend in PACKED_BACKENDS:
-            q, k, v = (x.view(len(x), self.num_heads, -1) for x in (query, key, value))
+            shape = (len(query), self.num_heads, query.shape[-1] // self.num_heads)  # (S, N, D)
+            q, k, v = query.view(shape), key.view(shape), value.view(shape)
             rows = self.packing.rows
             return PACKED_BACKENDS[self.backend](q, k, v, rows, dropout_p).flatten(1)  # (S, H)
         query, key, value = (self.packing.pad(x) for x in (query, key, value))  # (B, T, H)

@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 import transformers
-from torch import Tensor
+from torch import Tensor, nn
 
 import albert_torch
 
@@ -101,6 +101,12 @@ def inputs_for(name: str, config: dict[str, Any], **options: Any) -> dict[str, T
         second = batch(config, lengths=lengths)
         inputs = {key: torch.stack([value, second[key]], dim=1) for key, value in inputs.items()}
     return {**inputs, **labels(name, inputs)}
+
+
+def run(model: nn.Module, inputs: dict[str, Tensor], **options: Any) -> Any:
+    """Call a model without gradients."""
+    with torch.no_grad():
+        return model(**inputs, **options)
 
 
 def worst(ours: Tensor, theirs: Tensor, where: Tensor | None = None) -> float:
