@@ -183,8 +183,7 @@ def _notes_on_references(selection: Selection) -> list[str]:
     """Say for which heads only the encoder of the reference is that of transformers."""
     heads = dict.fromkeys(head_to_check.head for head_to_check in selection.heads)
     return [
-        f"{head}: transformers has no such class, so the reference is its AlbertModel under a copy "
-        "of our head"
+        f"{head}: transformers has no such class; the reference is its AlbertModel under our head"
         for head in heads
         if transformers_class(head) is None
     ]

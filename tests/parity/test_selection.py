@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 import tokenizers
+import torch
 from helpers.constants import SHARED
 
 from albert_torch.heads import HEADS
+from albert_torch.model import AlbertEmbeddings
 from albert_torch.parity import ParityOptions, check
 from albert_torch.parity.reference import generate_checkpoint
 from albert_torch.parity.report import details, format_table
@@ -16,13 +18,13 @@ from albert_torch.parity.selection import select_packaged_and_generated
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
 FAST: dict[str, Any] = {"dtypes": ["float64"], "backends": ["sdpa"]}
+WORDS = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", "fine", "ships", "year", "it", "the"]
 
 
 def save_word_tokenizer(directory: Path) -> None:
     """Write a `tokenizer.json` of single words, for both libraries."""
-    words = ["<pad>", "<unk>", "[CLS]", "[SEP]", "[MASK]", "fine", "ships", "year", "it", "the"]
     model = tokenizers.models.WordLevel(
-        {word: number for number, word in enumerate(words)}, unk_token="<unk>"
+        {word: number for number, word in enumerate(WORDS)}, unk_token="<unk>"
     )
     tokenizer = tokenizers.Tokenizer(model)
     tokenizer.normalizer = tokenizers.normalizers.Lowercase()
@@ -93,3 +95,25 @@ def test_without_a_checkpoint_every_head_is_selected() -> None:
     only = select_packaged_and_generated(ParityOptions(heads=["MultipleChoice"]))
     assert {one.head for one in only.heads} == {"MultipleChoice"}
     assert only.token_cases == []
+
+
+@pytest.mark.parametrize("position", [0, 4], ids=["first-batch", "second-batch"])
+def test_a_difference_in_any_batch_is_reported(
+    position: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches: a report on the first, the last or the best batch only."""
+    generate_checkpoint("Model", SHARED, tmp_path, seed=0)
+    save_word_tokenizer(tmp_path)
+    lines = ["ships"] * 5
+    lines[position] = "year"
+    (tmp_path / "texts").write_text("\n".join(lines))
+    original = AlbertEmbeddings.forward
+
+    def wrong(self: Any, input_ids: torch.Tensor, *args: Any, **options: Any) -> torch.Tensor:
+        embedded = original(self, input_ids, *args, **options)
+        return embedded + 1e-3 * input_ids.eq(WORDS.index("year")).unsqueeze(-1)
+
+    options = ParityOptions(texts=tmp_path / "texts", **FAST)
+    assert check(tmp_path, options).equal
+    monkeypatch.setattr(AlbertEmbeddings, "forward", wrong)
+    assert not check(tmp_path, options).equal
