@@ -130,7 +130,7 @@ def start_attempt(
             f"{num_examples} training examples are too few for {runtime.world_size} processes with "
             f"gradient_accumulation_steps={config.gradient_accumulation_steps}: lower one of them"
         )
-    model = build_task_model(datasets.task.config, datasets.task)
+    model = build_task_model(config, datasets.task)
     placed = runtime.place(model)
     schedule = partial(
         linear_decay_after_warmup, warmup_steps=config.warmup_steps, total_steps=config.steps

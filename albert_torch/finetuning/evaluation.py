@@ -121,7 +121,7 @@ def compute_outputs(
 def predict(attempt: Attempt, split: Split) -> list[dict[str, Any]]:
     """Return the predictions of the best model for a split, one for each line of a file."""
     context, task = attempt.context, attempt.datasets.task
-    model = load_task_model(task.config, task, context.directory)
+    model = load_task_model(context.config, task, context.directory)
     _, outputs = compute_outputs(context, model.to(context.runtime.device), task, split)
     return task.predictions(split, outputs)
 
@@ -131,5 +131,6 @@ def save_best(attempt: Attempt) -> None:
     context, learner = attempt.context, attempt.learner
     weights, _ = gather_weights(learner.model, learner.optimizer)
     if context.runtime.is_main:
-        save_task_model(attempt.model, weights, attempt.datasets.task, context.directory)
+        tokenizer = attempt.datasets.task.tokenizer
+        save_task_model(attempt.model, weights, tokenizer, context.directory)
     context.runtime.wait_for_all()

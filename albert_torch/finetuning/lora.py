@@ -22,6 +22,7 @@ from albert_torch.checkpoints.writer import save_state_dict
 from albert_torch.config import AlbertConfig
 from albert_torch.files import atomic_write_json, read_json
 from albert_torch.finetuning.lora_layers import LoRALinear, add_lora, merge_lora
+from albert_torch.heads import HEADS
 from albert_torch.hub import Source
 from albert_torch.model import AlbertModel
 from albert_torch.pretrained import AlbertPreTrainedModel
@@ -192,16 +193,12 @@ def _load_base(
 
 
 def _model_class(name: str) -> type[AlbertPreTrainedModel]:
-    """The model class of this name, of this package or defined outside of it."""
-    classes = list(AlbertPreTrainedModel.__subclasses__())
-    for model_class in classes:
+    for model_class in HEADS.values():
         if model_class.__name__ == name:
             return model_class
-        classes += model_class.__subclasses__()
     raise CheckpointError(
         f"the adapter is for a model of the class {name}, which is not defined: import the module "
-        "that defines it "
-        "(on the command line: --plugin MODULE)"
+        "that defines it (on the command line: --plugin MODULE)"
     )
 
 

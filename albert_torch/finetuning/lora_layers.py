@@ -58,6 +58,11 @@ class LoRALinear(nn.Linear):
         return plain
 
 
+def has_deltas(model: AlbertPreTrainedModel) -> bool:
+    """Return whether a model has low-rank deltas."""
+    return any(isinstance(module, LoRALinear) for module in model.modules())
+
+
 def add_lora(
     model: AlbertPreTrainedModel, rank: int, alpha: float = 16.0, per_depth: bool = False
 ) -> None:
@@ -74,14 +79,14 @@ def add_lora(
     Raises:
         ValueError: If the model already has deltas.
     """
-    for parameter in model.base_model.parameters():
-        parameter.requires_grad = False
-    encoder = model.base_model.encoder
-    if any(isinstance(module, LoRALinear) for module in encoder.modules()):
+    if has_deltas(model):
         raise ValueError(
             "this model already has low-rank deltas: merge them, or load the adapter into a fresh "
             "model"
         )
+    for parameter in model.base_model.parameters():
+        parameter.requires_grad = False
+    encoder = model.base_model.encoder
     if per_depth:
         _spread_groups(model, model.config.num_hidden_layers, share_parameters=True)
     for parent in list(encoder.albert_layer_groups.modules()):

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from albert_torch.finetuning.config import FinetuningConfig
 from albert_torch.finetuning.lora import load_adapter, save_adapter
-from albert_torch.finetuning.lora_layers import add_lora
+from albert_torch.finetuning.lora_layers import add_lora, has_deltas
 from albert_torch.finetuning.tasks.base import Task
 from albert_torch.pretrained import AlbertPreTrainedModel
+from albert_torch.tokenization.tokenizer import AlbertTokenizer
 from albert_torch.training.model import build_model
 
 
@@ -37,22 +38,25 @@ def _build_without_deltas(config: FinetuningConfig, task: Task) -> AlbertPreTrai
 
 
 def save_task_model(
-    model: AlbertPreTrainedModel, weights: Mapping[str, Tensor], task: Task, directory: Path
+    model: AlbertPreTrainedModel,
+    weights: Mapping[str, Tensor],
+    tokenizer: AlbertTokenizer,
+    directory: Path,
 ) -> None:
     """Write a model, or only its adapter if it has low-rank deltas, and its tokenizer.
 
     Args:
         model: The model, without the wrapper of distributed training.
         weights: Its state dict; a sharded model has only a part of it.
-        task: The task, which has the tokenizer.
+        tokenizer: The tokenizer of the model.
         directory: Where to write.
     """
-    if task.config.lora_rank:
+    if has_deltas(model):
         save_adapter(model, directory, weights)
     else:
         model.save_pretrained(directory, state_dict=weights)
     if not (directory / "tokenizer.json").exists():
-        task.tokenizer.save_pretrained(directory)
+        tokenizer.save_pretrained(directory)
 
 
 def load_task_model(config: FinetuningConfig, task: Task, directory: Path) -> AlbertPreTrainedModel:

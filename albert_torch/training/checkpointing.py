@@ -87,6 +87,8 @@ def save_checkpoint(checkpoint: Checkpoint[Any], directory: Path) -> None:
     content |= {"model": checkpoint.model, "optimizer": checkpoint.optimizer}
     with atomic_write(directory / CHECKPOINT_FILE) as path:
         torch.save(content, path)
+    for leftover in directory.glob(f".{CHECKPOINT_FILE}.*.partial"):
+        leftover.unlink()  # of a process that was killed while it was saving
 
 
 def refuse_second_run(directory: Path, resume: bool) -> None:

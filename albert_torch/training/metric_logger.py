@@ -54,7 +54,7 @@ class MetricLogger:
             atomic_write_text(directory / METRICS_FILE, text)
             self.file = (directory / METRICS_FILE).open("a", encoding="utf-8")
             if config.tensorboard:
-                self.tensorboard = _open_tensorboard(directory, state.step)
+                self.tensorboard = _open_tensorboard(directory, state.step + 1)
 
     def log(self, step: int, **metrics: float) -> None:
         """Write the metrics of a step as one line."""
@@ -96,14 +96,14 @@ class MetricLogger:
             )
 
 
-def _open_tensorboard(directory: Path, step: int) -> Any:
+def _open_tensorboard(directory: Path, first_step: int) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise ImportError(
             "tensorboard = true needs tensorboard: pip install 'albert-torch[train]'"
         ) from None
-    return SummaryWriter(str(directory / "tensorboard"), purge_step=step)
+    return SummaryWriter(str(directory / "tensorboard"), purge_step=first_step)
 
 
 def read_metrics(directory: Path) -> list[dict[str, Any]]:
