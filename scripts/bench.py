@@ -49,9 +49,9 @@ from bench_systems import (  # isort: skip
 
 from albert_torch import AlbertConfig, AlbertTokenizer
 from albert_torch.inference import Encoder
-from albert_torch.inference.kernels import int8
 from albert_torch.inference.kernels import linear as linear_kernels
 from albert_torch.inference.kernels.linear import LinearWeights
+from albert_torch.inference.kernels.quantized_linear import cpu_quantized_linear, quant_params
 
 SHAPE_FIELDS = (
     "vocab_size",
@@ -80,7 +80,7 @@ def roofline(config: Any) -> dict[str, float]:
             x = torch.randn(ROOFLINE_TOKENS, inputs)
             if dtype == "int8":
                 q = (x * 30 + 128).clamp(0, 255).to(torch.uint8)
-                product = int8.quantized_linear(weight, bias, int8.quant_params(-4, 4))
+                product = cpu_quantized_linear(weight, bias, quant_params(-4, 4))
                 calls.append(partial(product, q))
             else:
                 torch_dtype = getattr(torch, dtype)

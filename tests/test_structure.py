@@ -49,7 +49,7 @@ UNRESTRICTED = ("", "__main__", "cli")
 # Exceptions: these imports stand inside functions, so that one module loads without the other.
 INSIDE_FUNCTIONS = {
     ("checkpoints.convert", "finetuning.lora"): "it merges adapters",
-    ("inference.text_encoder", "finetuning.lora"): "it loads adapters",
+    ("inference.load_model", "finetuning.lora"): "it loads adapters",
     ("pretrained", "heads"): "the names of all heads' modules, from the table that the heads fill",
 }
 

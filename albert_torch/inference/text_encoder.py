@@ -12,10 +12,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
-from albert_torch.config import AlbertConfig
-from albert_torch.heads import HEADS, AlbertForMaskedLM, AlbertForPreTraining
-from albert_torch.hub import Source
 from albert_torch.inference import pipelines
+from albert_torch.inference.load_model import load_model
 from albert_torch.inference.optimize import OptimizedAlbert, optimize
 from albert_torch.inference.pipelines import Answer, TokenPrediction
 from albert_torch.inference.text_model import (
@@ -25,7 +23,6 @@ from albert_torch.inference.text_model import (
     TokenizedText,
     iter_batches,
 )
-from albert_torch.model import AlbertModel
 from albert_torch.pretrained import AlbertPreTrainedModel
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
@@ -89,12 +86,7 @@ class Encoder(TextModel):
         max_length: int | None = None,
         **source_options: Any,
     ) -> Encoder:
-        """Load a model and its tokenizer.
-
-        The model is of the class that the checkpoint was saved from, so that `classify`,
-        `fill_mask` and `answer` have their head. A pretraining checkpoint is loaded as a masked
-        language model. A directory that was written by fine-tuning with LoRA is loaded with its
-        base model, the adapter merged into it.
+        """Load a model and its tokenizer; see `load_model` for the class of the model.
 
         Args:
             name_or_dir: A directory, or a name on the Hub.
@@ -110,21 +102,7 @@ class Encoder(TextModel):
             CheckpointError: If the weights do not fit.
             ValueError: If the checkpoint has no pooler although it was asked for.
         """
-        from albert_torch.finetuning.lora import is_adapter_directory, load_merged
-
-        source = Source(name_or_dir, **source_options)
-        model: AlbertPreTrainedModel
-        if is_adapter_directory(source):
-            model = load_merged(source)
-        elif pooling == "pooler":
-            model = _load_with_pooler(name_or_dir, **source_options)
-        else:
-            config = AlbertConfig.from_pretrained(name_or_dir, **source_options)
-            model_class: Any = _model_class(config)
-            class_options = {"add_pooling_layer": False} if model_class is AlbertModel else {}
-            model = model_class.from_pretrained(
-                name_or_dir, config=config, **class_options, **source_options
-            )
+        model = load_model(name_or_dir, with_pooler=pooling == "pooler", **source_options)
         tokenizer = AlbertTokenizer.from_pretrained(name_or_dir, **source_options)
         return cls(
             model, tokenizer, dtype=dtype, device=device, pooling=pooling, max_length=max_length
@@ -273,32 +251,6 @@ class Encoder(TextModel):
             max_answer_length=max_answer_length,
             allow_no_answer=allow_no_answer,
         )
-
-
-def _model_class(config: AlbertConfig) -> type[AlbertPreTrainedModel]:
-    """The class that a checkpoint was saved from; `AlbertModel` if it is unknown."""
-    saved_from = (config.architectures or [""])[0]
-    if saved_from == AlbertForPreTraining.__name__:
-        return AlbertForMaskedLM
-    by_name = {model_class.__name__: model_class for model_class in HEADS.values()}
-    return by_name.get(saved_from, AlbertModel)
-
-
-def _load_with_pooler(
-    name_or_dir: str | os.PathLike[str], **source_options: Any
-) -> AlbertPreTrainedModel:
-    """Load an `AlbertModel` whose pooler is in the checkpoint."""
-    loaded: Any = AlbertModel.from_pretrained(
-        name_or_dir, output_loading_info=True, add_pooling_layer=True, **source_options
-    )
-    model: AlbertModel = loaded[0]
-    missing_keys: Sequence[str] = loaded[1]["missing_keys"]
-    if missing_keys:
-        raise ValueError(
-            f"{name_or_dir} has no {', '.join(sorted(missing_keys))}: use another pooling than "
-            "'pooler'"
-        )
-    return model
 
 
 def _import_numpy() -> Any:

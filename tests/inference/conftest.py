@@ -4,8 +4,8 @@ import pytest
 import torch
 
 import albert_torch
-from albert_torch.inference.kernels import int8
 from albert_torch.inference.kernels import linear as linear_kernels
+from albert_torch.inference.kernels import quantized_linear
 
 TEXT_CONFIG = {
     "vocab_size": 30000,
@@ -22,7 +22,7 @@ def operators(request, monkeypatch):
     """Run with MKL's packed product, with oneDNN's operators only, and with neither of them."""
     if request.param == "plain":
         monkeypatch.setattr(linear_kernels, "onednn_linear_works", lambda dtype: False)
-        monkeypatch.setattr(int8, "onednn_int8_works", lambda: False)
+        monkeypatch.setattr(quantized_linear, "onednn_int8_works", lambda: False)
     elif not linear_kernels.onednn_linear_works(torch.float32):
         pytest.skip("oneDNN's fused operators do not run here")
     elif request.param == "mkl" and not torch.backends.mkl.is_available():

@@ -98,7 +98,7 @@ def test_a_run_resumes_and_starts_again_when_the_job_changed(
                 show_progress_bar=False,
             )
     with (tmp_path / ".out.npy.partial").open("ab") as file:
-        file.write(b"half a vector")
+        file.write(bytes(48 * 4) + b"half a vector")  # not a whole window
     with pytest.raises(KeyboardInterrupt):
         encode_file(encoder, texts_file, target, show_progress_bar=False)
     assert not target.exists()

@@ -70,8 +70,8 @@ class OneDnnLinear:
     def __call__(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
         """(S, in) -> (S, out).  With a residual there must be no activation."""
         if residual is None:
-            return onednn.linear(x, self.weight, self.bias, self.post_op)
-        return onednn.linear_add(x, self.weight, self.bias, residual)
+            return onednn.fused_linear(x, self.weight, self.bias, self.post_op)
+        return onednn.fused_linear_add(x, self.weight, self.bias, residual)
 
 
 class MklLinear:

@@ -57,12 +57,12 @@ class QuantParams(NamedTuple):
 
 
 def prepack_linear_weight(weight: Tensor) -> Tensor:
-    """Return a float weight (out, in) in oneDNN's layout, for `linear` and `linear_add`."""
+    """Return a float weight (out, in) in oneDNN's layout, for `fused_linear`."""
     packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight)
     return packed
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor, post_op: PostOp) -> Tensor:
+def fused_linear(x: Tensor, weight: Tensor, bias: Tensor, post_op: PostOp) -> Tensor:
     """Compute post_op(x W^T + b) in float32 or bfloat16.  x (S, in) -> (S, out)."""
     y: Tensor = torch.ops.mkldnn._linear_pointwise(
         x, weight, bias, post_op.name, post_op.scalars, post_op.algorithm
@@ -70,7 +70,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor, post_op: PostOp) -> Tensor:
     return y
 
 
-def linear_add(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
+def fused_linear_add(x: Tensor, weight: Tensor, bias: Tensor, residual: Tensor) -> Tensor:
     """Compute x W^T + b + residual.  x (S, in), residual (S, out) -> (S, out)."""
     y: Tensor = torch.ops.mkldnn._linear_pointwise.binary(x, residual, weight, bias, "add")
     return y
@@ -96,7 +96,7 @@ def prepack_quantized_weight(weight: Tensor) -> Tensor:
     return packed
 
 
-def quantized_linear(
+def fused_quantized_linear(
     q: Tensor,
     input_params: QuantParams,
     weight: QuantizedWeight,
@@ -139,7 +139,7 @@ def quantized_linear(
     return y
 
 
-def quantized_linear_add(
+def fused_quantized_linear_add(
     q: Tensor,
     input_params: QuantParams,
     weight: QuantizedWeight,

@@ -12,7 +12,7 @@ from torch.nn.functional import cosine_similarity
 
 import albert_torch
 from albert_torch.inference import optimize
-from albert_torch.inference.kernels import attention, int8
+from albert_torch.inference.kernels import attention, quantized_linear
 from albert_torch.inference.kernels import linear as linear_kernels
 
 
@@ -20,20 +20,20 @@ def test_the_trial_notices_missing_operators(monkeypatch, caplog):
     """Catches: a check of names or versions in place of a trial."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(
-        int8.OneDnnQuantizedLinear,
+        quantized_linear.OneDnnQuantizedLinear,
         "_prepare",
         lambda self, weight, scales: torch.ops.onednn.no_such_operator(weight),
     )
-    int8.onednn_int8_works.cache_clear()
-    assert not int8.onednn_int8_works()
+    quantized_linear.onednn_int8_works.cache_clear()
+    assert not quantized_linear.onednn_int8_works()
     assert "using torch's own" in caplog.text
-    int8.onednn_int8_works.cache_clear()
+    quantized_linear.onednn_int8_works.cache_clear()
 
 
 def test_bytes_are_rounded_and_shifted():
     """Catches: bytes that are off by one at the ends of the range; rounding towards zero."""
     x = torch.tensor([-200.0, -128.0, -1.6, -0.4, 0.0, 1.6, 127.0, 200.0])
-    assert int8.to_bytes(x).tolist() == [0, 0, 126, 128, 128, 130, 255, 255]
+    assert quantized_linear.to_bytes(x).tolist() == [0, 0, 126, 128, 128, 130, 255, 255]
 
 
 @pytest.mark.parametrize("bfloat16_is_fast", [False, True])
@@ -81,12 +81,12 @@ def test_int8_is_close_and_does_not_depend_on_the_other_rows(config, operators):
 
 def test_plain_and_onednn_agree(monkeypatch):
     """Catches: a fallback that computes something else."""
-    if not int8.onednn_int8_works():
+    if not quantized_linear.onednn_int8_works():
         pytest.skip("oneDNN's int8 operators do not run here")
     _, ours = pair("AlbertModel", {**SHARED, "intermediate_size": 200}, dtype=torch.float32)
     inputs = model_inputs("AlbertModel", SHARED)
     fused = optimize(ours, torch.int8)(**inputs).last_hidden_state
-    monkeypatch.setattr(int8, "onednn_int8_works", lambda: False)
+    monkeypatch.setattr(quantized_linear, "onednn_int8_works", lambda: False)
     plain = optimize(ours, torch.int8)(**inputs).last_hidden_state
     is_token = inputs["attention_mask"].bool()
     assert cosine_similarity(fused, plain, dim=-1)[is_token].min() > 0.9995
