@@ -74,7 +74,9 @@ def dtype_named(value: torch.dtype | str | None) -> torch.dtype | None:
         return None
     dtype = getattr(torch, value.removeprefix("torch."), None) if isinstance(value, str) else value
     if dtype not in WEIGHT_DTYPES:
-        raise ValueError(f"dtype={value!r} must be 'auto' or one of {', '.join(map(str, WEIGHT_DTYPES))}")
+        raise ValueError(
+            f"dtype={value!r} must be 'auto' or one of {', '.join(map(str, WEIGHT_DTYPES))}"
+        )
     return dtype
 
 
