@@ -1,4 +1,4 @@
-"""The config: the Hub's names and defaults, what is kept, what is refused, the published shapes."""
+"""The keys and defaults of the Hub, what is kept, what is refused, the published shapes."""
 
 import json
 import warnings
@@ -12,7 +12,8 @@ from helpers.constants import ROOT, SHARED
 from albert_torch import AlbertConfig
 from albert_torch.config import PRESETS
 
-HUB = {  # as albert/albert-base-v2 has it, old keys included
+# The config of albert/albert-base-v2, with keys that are not used any more.
+HUB = {
     "architectures": ["AlbertForMaskedLM"],
     "attention_probs_dropout_prob": 0,
     "bos_token_id": 2,
@@ -42,7 +43,7 @@ HUB = {  # as albert/albert-base-v2 has it, old keys included
 
 
 def test_defaults_are_those_of_transformers() -> None:
-    """Kills: a default of base where the Hub's is that of xxlarge."""
+    """Catches: a default of base instead of xxlarge."""
     theirs = transformers.AlbertConfig()
     ours = AlbertConfig().to_dict()
     shared = [name for name in ours if hasattr(theirs, name)]
@@ -51,7 +52,7 @@ def test_defaults_are_those_of_transformers() -> None:
 
 
 def test_a_hub_config_comes_back_as_it_was(tmp_path: Path) -> None:
-    """Kills: unknown keys lost, a value changed by reading, a warning about the Hub's own old keys."""
+    """Catches: lost unknown keys, a value that reading changes, a warning about old keys."""
     (tmp_path / "config.json").write_text(json.dumps(HUB))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -68,7 +69,7 @@ def test_a_hub_config_comes_back_as_it_was(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets_are_the_files_and_the_published_sizes(preset: str) -> None:
-    """Kills: a wrong size in the table, files that drift from it."""
+    """Catches: a wrong size in the table, files that differ from it."""
     config = AlbertConfig.preset(f"albert/{preset}")
     path = ROOT / "configs" / "model" / f"{preset}.json"
     assert path.read_text() == config.to_json_string()
@@ -90,6 +91,7 @@ def test_presets_are_the_files_and_the_published_sizes(preset: str) -> None:
 
 
 def test_presets_can_be_changed_and_misnamed() -> None:
+    """Catches: an override that is ignored, a KeyError for a misspelt name."""
     assert AlbertConfig.preset("albert-base-v2", num_labels=3).num_labels == 3
     with pytest.raises(
         ValueError, match="there is no preset 'albert-huge-v2'; use one of albert-base-v1"
@@ -154,8 +156,8 @@ def test_presets_can_be_changed_and_misnamed() -> None:
         ({"to_dict": 1}, "config key 'to_dict' is the name of a method"),
     ],
 )
-def test_what_contradicts_itself_raises(values: dict[str, Any], message: str) -> None:
-    """Kills: a config that is taken and fails much later, deep inside torch."""
+def test_impossible_values_are_refused(values: dict[str, Any], message: str) -> None:
+    """Catches: a config that is accepted and fails much later, deep inside torch."""
     with pytest.raises(ValueError, match=message):
         AlbertConfig(**{**SHARED, **values})
 
@@ -170,13 +172,15 @@ def test_what_contradicts_itself_raises(values: dict[str, Any], message: str) ->
         ('{"model_type": "gpt2"}', r"config\.json: model_type is 'gpt2'"),
     ],
 )
-def test_files_that_are_no_config(tmp_path: Path, text: str, message: str) -> None:
+def test_files_that_are_not_a_config(tmp_path: Path, text: str, message: str) -> None:
+    """Catches: an error of the JSON parser that does not name the file."""
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=message):
         AlbertConfig.from_pretrained(tmp_path)
 
 
 def test_no_file() -> None:
+    """Catches: defaults in place of a config that is missing."""
     with pytest.raises(FileNotFoundError, match=r"config\.json"):
         AlbertConfig.from_pretrained(ROOT / "tests")
 
@@ -190,7 +194,7 @@ def test_no_file() -> None:
     ],
 )
 def test_a_misspelt_key_is_kept_and_warned_of_once(key: str, hint: str) -> None:
-    """Kills: silence about a key that does nothing (`dropout=0.1` is common in the wild)."""
+    """Catches: silence about a key that does nothing (`dropout=0.1` is common)."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(3):
@@ -199,8 +203,8 @@ def test_a_misspelt_key_is_kept_and_warned_of_once(key: str, hint: str) -> None:
     assert config.to_dict()[key] == 0.1
 
 
-def test_labels() -> None:
-    """Kills: labels of the file that survive `num_labels`, JSON's string keys left as strings."""
+def test_labels_from_files_and_arguments() -> None:
+    """Catches: labels of a file that survive `num_labels`, numbers that remain strings."""
     file = {
         **SHARED,
         "id2label": {"0": "no", "1": "yes", "2": "?"},
@@ -218,7 +222,7 @@ def test_labels() -> None:
 
 
 def test_equal_configs_do_not_share_their_lists() -> None:
-    """Kills: two configs that change together."""
+    """Catches: two configs that change together."""
     names = ["AlbertModel"]
     first, second = (AlbertConfig(**SHARED, architectures=names) for _ in range(2))
     assert first == second

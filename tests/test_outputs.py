@@ -1,18 +1,20 @@
-"""A model output is an object, a dict and a tuple at once, and survives what clients do to it."""
+"""An output is an object, a dictionary and a tuple, and survives what clients do to it."""
 
 import pickle
+from dataclasses import fields
 
 import pytest
 import torch
 from torch.utils import _pytree as pytree
 
-from albert_torch.outputs import MaskedLMOutput, QuestionAnsweringModelOutput
+from albert_torch import outputs
+from albert_torch.outputs import MaskedLMOutput, ModelOutput, QuestionAnsweringModelOutput
 
 X, Y = torch.ones(2), torch.zeros(3)
 
 
 def test_by_attribute_name_and_position_skipping_none() -> None:
-    """Kills: None counted as a position, an attribute and its key that differ."""
+    """Catches: None counted as a position, an attribute and its key that differ."""
     output = MaskedLMOutput(logits=X, attentions=(Y,))
     assert output.loss is None
     assert output.logits is output["logits"] is output[0]
@@ -28,7 +30,7 @@ def test_by_attribute_name_and_position_skipping_none() -> None:
 
 
 def test_a_field_set_later_takes_the_place_of_its_class() -> None:
-    """Kills: positions in the order of setting: `loss` must come first whenever it was set."""
+    """Catches: positions in the order in which fields were set."""
     output = MaskedLMOutput(logits=X)
     output.loss = Y
     assert output[0] is Y
@@ -39,14 +41,14 @@ def test_a_field_set_later_takes_the_place_of_its_class() -> None:
 
 @pytest.mark.parametrize("given", [{"logits": X, "loss": Y}, iter([("logits", X), ("loss", Y)])])
 def test_put_together_from_pairs(given: object) -> None:
-    """Kills: a mapping kept as the loss (accelerate and nn.DataParallel build `type(output)(mapping)`)."""
+    """Catches: a mapping taken for the loss (accelerate rebuilds outputs from a mapping)."""
     output = MaskedLMOutput(given)  # type: ignore[arg-type]
     assert output.loss is Y
     assert output[1] is X
 
 
 def test_pytree_and_pickle() -> None:
-    """Kills: an output that DDP, export or a data loader's process cannot take apart and build again."""
+    """Catches: an output that DDP, export or another process cannot take apart and rebuild."""
     output = QuestionAnsweringModelOutput(start_logits=X, end_logits=X + 1)
     twice = pytree.tree_map(lambda tensor: tensor * 2, output)
     assert type(twice) is QuestionAnsweringModelOutput
@@ -54,3 +56,14 @@ def test_pytree_and_pickle() -> None:
     again = pickle.loads(pickle.dumps(output))
     assert list(again) == ["start_logits", "end_logits"]
     assert torch.equal(again.end_logits, X + 1)
+
+
+@pytest.mark.parametrize(
+    "output_class",
+    [c for c in vars(outputs).values() if isinstance(c, type) and issubclass(c, ModelOutput)],
+)
+def test_every_output_is_a_dataclass_of_its_own(output_class: type[ModelOutput]) -> None:
+    """Catches: a class without the decorator, which torch's compiler cannot trace."""
+    if output_class is not ModelOutput:
+        assert "__dataclass_fields__" in vars(output_class)
+        assert all(field.default is None for field in fields(output_class))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What the clients are given: a small checkpoint with its tokenizer, and sentences with labels.  No network."""
+"""A small checkpoint with its tokenizer, and sentences with labels, without any network."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A directory as on the Hub, written by transformers: random `AlbertModel`, `spiece.model`, tokenizer files."""
+    """A directory like those on the Hub: a random `AlbertModel` and the files of a tokenizer."""
     sentencepiece = pytest.importorskip("sentencepiece")
     transformers = pytest.importorskip("transformers")
     folder = tmp_path_factory.mktemp("checkpoint")
@@ -57,7 +57,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def rows(checkpoint: Path) -> list[dict[str, Any]]:
-    """The sentences as a Trainer takes them: dicts of ids, mask and label."""
+    """The sentences as Trainer takes them: dictionaries of ids, mask and label."""
     import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
@@ -67,7 +67,7 @@ def rows(checkpoint: Path) -> list[dict[str, Any]]:
 
 @pytest.fixture
 def registered() -> Iterator[None]:
-    """transformers with our models registered, and without them afterwards."""
+    """Register our models with transformers, until the test is over."""
     pytest.importorskip("transformers")
     register_with_transformers()
     yield

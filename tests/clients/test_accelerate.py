@@ -1,4 +1,4 @@
-"""accelerate: prepare, gather, save and place."""
+"""Preparing, gathering, saving and placing models with accelerate."""
 
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ CONFIG = shape(61)
 
 
 def test_it_prepares_trains_and_gathers_outputs(rows: list[dict[str, Any]]) -> None:
-    """Kills: an output that `prepare`, `autocast` or `gather` turns into something else."""
-    accelerate.state.AcceleratorState._reset_state(
-        reset_partial_state=True
-    )  # of what ran before in this process
+    """Catches: an output that `prepare`, `autocast` or `gather` turns into something else."""
+    # Another test of this process may have left a state behind.
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = accelerate.Accelerator(cpu=True, mixed_precision="bf16")
     model = albert_torch.AlbertForSequenceClassification(
         albert_torch.AlbertConfig(**shape(150), initializer_range=0.2)
@@ -30,15 +29,15 @@ def test_it_prepares_trains_and_gathers_outputs(rows: list[dict[str, Any]]) -> N
     )
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
     model, optimizer, loader = accelerator.prepare(model, optimizer, loader)
-    seen = []
+    losses = []
     for _ in range(30):
         for batch in loader:
             output = model(**batch)
             accelerator.backward(output.loss)
             optimizer.step()
             optimizer.zero_grad()
-            seen.append(output.loss.item())
-    assert seen[-1] < 0.3 < 0.6 < seen[0]
+            losses.append(output.loss.item())
+    assert losses[-1] < 0.3 < 0.6 < losses[0]
     gathered = accelerator.gather_for_metrics(output)
     assert type(gathered) is type(output)
     assert torch.equal(gathered.logits, output.logits)
@@ -47,7 +46,7 @@ def test_it_prepares_trains_and_gathers_outputs(rows: list[dict[str, Any]]) -> N
 
 
 def test_it_saves_a_model_with_tied_weights(tmp_path: Path) -> None:
-    """Kills: a tie that `save_model` writes twice or loses."""
+    """Catches: a tie that `save_model` writes twice or loses."""
     accelerator = accelerate.Accelerator(cpu=True)
     model = albert_torch.AlbertForMaskedLM(albert_torch.AlbertConfig(**CONFIG))
     accelerator.save_model(model, tmp_path)
@@ -65,7 +64,7 @@ def test_it_saves_a_model_with_tied_weights(tmp_path: Path) -> None:
 
 
 def test_it_maps_devices_and_offloads() -> None:
-    """Kills: a shared layer cut in two, tied weights on two devices, a forward pass that hooks break."""
+    """Catches: a shared layer cut in two, tied weights on two devices, hooks that break."""
     for name in ("AlbertForSequenceClassification", "AlbertForMaskedLM"):
         model = getattr(albert_torch, name)(albert_torch.AlbertConfig(**CONFIG)).eval()
         room = {"cpu": sum(p.nbytes for p in model.parameters()) * 9 // 10, "disk": "1GB"}

@@ -1,4 +1,4 @@
-"""bert-score: it lowers `encoder.config.num_hidden_layers` and expects fewer layers to run."""
+"""bert-score, which lowers `encoder.config.num_hidden_layers` and expects fewer layers to run."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def score(checkpoint: Path, layers: int) -> tuple[Any, Any]:
 
 
 def test_the_scores_are_those_with_transformers_model(checkpoint: Path) -> None:
-    """Kills: a config read once at construction, so that every layer count gives the last layer's scores."""
+    """Catches: a config that is read at construction only, so that all layers always run."""
     want = {layers: score(checkpoint, layers)[1] for layers in (1, 2)}
     register_with_transformers()
     try:

@@ -1,4 +1,4 @@
-"""DDP and FSDP2: two processes with half of the batch each, against one process with all of it, in float64."""
+"""DDP and FSDP2 in two processes with half of a batch each, against one process, in float64."""
 
 import os
 from pathlib import Path
@@ -26,7 +26,7 @@ def inputs(name: str) -> dict[str, Tensor]:
     torch.manual_seed(1)
     ids = torch.randint(5, CONFIG["vocab_size"], (ROWS, 9))
     mask = (torch.arange(9) < torch.randint(4, 10, (ROWS, 1))).long()
-    # as many labels in each half, so that the mean of the halves' means is the mean
+    # Both halves have equally many labels, so the mean of their means is the mean of all.
     return {
         "input_ids": ids,
         "attention_mask": mask,
@@ -37,24 +37,24 @@ def inputs(name: str) -> dict[str, Tensor]:
 def train(
     name: str, network: Any, rows: slice = slice(None)
 ) -> tuple[list[float], dict[str, Tensor]]:
-    """The loss of each step, and the weights after the last."""
-    given = {key: value[rows] for key, value in inputs(name).items()}
+    """Return the loss of each step, and the weights after the last one."""
+    batch = {key: value[rows] for key, value in inputs(name).items()}
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-2)
-    seen = []
+    losses = []
     for _ in range(STEPS):
-        loss = network(**given).loss
+        loss = network(**batch).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        seen.append(loss.item())
-    return seen, {
+        losses.append(loss.item())
+    return losses, {
         key: getattr(value, "full_tensor", lambda v=value: v)()
         for key, value in network.state_dict().items()
     }
 
 
 def work(rank: int, folder: str, names: list[str]) -> None:
-    """One of the processes: both kinds of sharding for each class; the first writes what it found."""
+    """Train every class with both kinds of sharding; the first process writes the results."""
     from torch.distributed.fsdp import fully_shard
     from torch.nn.parallel import DistributedDataParallel
 
@@ -63,42 +63,41 @@ def work(rank: int, folder: str, names: list[str]) -> None:
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=WORLD
     )
     rows = slice(rank * ROWS // WORLD, (rank + 1) * ROWS // WORLD)
-    found = {}
+    results = {}
     for name in names:
         sharded = model(name)
         for group in sharded.albert.encoder.albert_layer_groups:
             fully_shard(group)
         fully_shard(sharded)
         for kind, network in (("DDP", DistributedDataParallel(model(name))), ("FSDP2", sharded)):
-            seen, weights = train(name, network, rows)
-            total = torch.tensor(seen, dtype=torch.float64)
+            losses, weights = train(name, network, rows)
+            total = torch.tensor(losses, dtype=torch.float64)
             distributed.all_reduce(total)
-            found[name, kind] = (
+            results[name, kind] = (
                 (total / WORLD).tolist(),
                 {k.removeprefix("module."): v for k, v in weights.items()},
             )
     if rank == 0:
-        torch.save(found, f"{folder}/found.pt")
+        torch.save(results, f"{folder}/results.pt")
     distributed.destroy_process_group()
-    os._exit(
-        0
-    )  # a thread of gloo's that still drops its last work would abort an interpreter that is going down
+    # A thread of gloo that still frees its last work would abort an interpreter that shuts down.
+    os._exit(0)
 
 
 @pytest.mark.skipif(
     not distributed.is_available() or not distributed.is_gloo_available(),
-    reason="torch without gloo",
+    reason="torch was built without gloo",
 )
 def test_two_processes_give_the_losses_of_one(tmp_path: Path) -> None:
-    """Kills: gradients of the shared layer reduced once for a run and not for all, a tie that sharding cuts."""
+    """Catches: gradients of the shared layer reduced for one run only, a tie that sharding cuts."""
     names = ["AlbertForSequenceClassification", "AlbertForMaskedLM"]
     torch.multiprocessing.spawn(work, (str(tmp_path), names), WORLD)
-    found = torch.load(tmp_path / "found.pt")
-    assert len(found) == 4
-    for (name, kind), (seen, weights) in found.items():
+    results = torch.load(tmp_path / "results.pt")
+    assert len(results) == 4
+    for (name, kind), (losses, weights) in results.items():
         want, final = train(name, model(name))
         assert want[-1] < want[0]
-        assert seen == pytest.approx(want, abs=1e-9, rel=0), (name, kind)
+        assert losses == pytest.approx(want, abs=1e-9, rel=0), (name, kind)
         assert weights.keys() == final.keys()
         for key, value in final.items():
             torch.testing.assert_close(

@@ -1,4 +1,4 @@
-"""Kokoro's text to speech, whose prosody comes from PL-BERT, an `AlbertModel` that it subclasses."""
+"""Kokoro, a text-to-speech model that subclasses `AlbertModel` for its prosody (PL-BERT)."""
 
 import importlib
 import importlib.util
@@ -48,7 +48,7 @@ CONFIG = {
 
 
 def kokoro(folder: Path, library: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Its `model` module with one line changed, from where it takes ALBERT; without the text front end."""
+    """Import its `model` module with ALBERT from a library, and without its text front end."""
     assert SPEC is not None
     (package := folder / library / "kokoro").mkdir(parents=True)
     for path in Path(str(SPEC.origin)).parent.glob("*.py"):
@@ -66,7 +66,7 @@ def kokoro(folder: Path, library: str, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_it_speaks_with_our_model_as_with_transformers(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Kills: a subclass, an int mask, `.device`, a config's `dropout`, a file's `module.` or `position_ids` refused."""
+    """Catches: a subclass, an int mask, a `dropout` key, `module.` or `position_ids` refused."""
     torch.save({}, tmp_path / "none.pth")
     first = (
         kokoro(tmp_path, "transformers", monkeypatch)

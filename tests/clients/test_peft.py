@@ -1,4 +1,4 @@
-"""PEFT: LoRA and prompt tuning on the plain models."""
+"""LoRA and prompt tuning by PEFT on the plain models."""
 
 from pathlib import Path
 from typing import Any
@@ -29,22 +29,22 @@ def batch(rows: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
 
 def train(model: Any, batch: dict[str, torch.Tensor], steps: int = 20) -> list[float]:
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2)
-    seen = []
+    losses = []
     model.train()
     for _ in range(steps):
         loss = model(**batch).loss
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
-        seen.append(loss.item())
+        losses.append(loss.item())
     model.eval()
-    return seen
+    return losses
 
 
 def test_lora_trains_merges_saves_and_loads(
     model: Any, batch: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    """Kills: no default for ALBERT's names, an adapter that the backward pass of a run misses, a bad merge."""
+    """Catches: no default for ALBERT's names, an adapter without gradients, a wrong merge."""
     register_with_peft()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     tuned = peft.get_peft_model(model, peft.LoraConfig(task_type="SEQ_CLS", r=4, lora_alpha=8))
@@ -54,8 +54,8 @@ def test_lora_trains_merges_saves_and_loads(
         if "lora_A" in name
     }
     assert adapted == {"query", "value"}
-    seen = train(tuned, batch)
-    assert seen[-1] < seen[0] / 2
+    losses = train(tuned, batch)
+    assert losses[-1] < losses[0] / 2
     want = tuned(**batch).logits
     tuned.save_pretrained(tmp_path / "adapter")
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
@@ -74,7 +74,7 @@ def test_lora_trains_merges_saves_and_loads(
 def test_prompt_tuning_trains_the_prompt_alone(
     model: Any, batch: dict[str, torch.Tensor], tmp_path: Path
 ) -> None:
-    """Kills: `inputs_embeds` that are refused, a prompt of width H where ALBERT's embeddings have E."""
+    """Catches: `inputs_embeds` that are refused, a prompt of size H instead of E."""
     config = peft.PromptTuningConfig(
         task_type="SEQ_CLS",
         num_virtual_tokens=4,
@@ -83,8 +83,8 @@ def test_prompt_tuning_trains_the_prompt_alone(
     )
     before = {name: value.clone() for name, value in model.albert.state_dict().items()}
     tuned = peft.get_peft_model(model, config)
-    seen = train(tuned, batch)
-    assert seen[-1] < seen[0]
+    losses = train(tuned, batch)
+    assert losses[-1] < losses[0]
     prompt = tuned.prompt_encoder["default"].embedding.weight
     assert prompt.shape == (4, model.config.embedding_size)
     assert all(

@@ -1,4 +1,4 @@
-"""sentence-transformers, over the registered `AutoModel`."""
+"""sentence-transformers on the registered `AutoModel`."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ TEXTS = [text for text, _ in SENTENCES]
 def test_it_encodes_trains_saves_and_loads(
     checkpoint: Path, registered: None, tmp_path: Path
 ) -> None:
-    """Kills: an output that pooling cannot read, a trainer that refuses our model, a folder that does not load."""
+    """Catches: an output that pooling cannot read, a trainer that refuses our model."""
     model = sentence_transformers.SentenceTransformer(str(checkpoint), device="cpu")
     assert isinstance(model[0].auto_model, albert_torch.AlbertModel)
     first = model.encode(TEXTS, convert_to_tensor=True)
@@ -28,12 +28,17 @@ def test_it_encodes_trains_saves_and_loads(
     trainer = sentence_transformers.SentenceTransformerTrainer(
         model=model,
         args=sentence_transformers.SentenceTransformerTrainingArguments(
-            output_dir=str(tmp_path / "run"), max_steps=6, learning_rate=1e-2, logging_steps=1, report_to="none",
-            use_cpu=True, disable_tqdm=True,
+            output_dir=str(tmp_path / "run"),
+            max_steps=6,
+            learning_rate=1e-2,
+            logging_steps=1,
+            report_to="none",
+            use_cpu=True,
+            disable_tqdm=True,
         ),
         train_dataset=datasets.Dataset.from_dict(pairs),
         loss=CosineSimilarityLoss(model),
-    )  # fmt: skip
+    )
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     assert losses[-1] < losses[0]

@@ -1,4 +1,4 @@
-"""torch's own clients: compile, export, copies, pickles, DataParallel's replicas."""
+"""What torch does with models: compiling, exporting, copying, pickling, replicating."""
 
 import copy
 import importlib
@@ -14,21 +14,20 @@ from torch.nn.parallel import scatter_gather
 
 import albert_torch
 
-parallel = importlib.import_module(
-    "torch.nn.parallel.replicate"
-)  # the module: the package has a function so named
+# The package has a function of the same name, which hides the module.
+parallel = importlib.import_module("torch.nn.parallel.replicate")
 pytestmark = pytest.mark.clients
 
 
-def built(name: str = "AlbertForMaskedLM", **options: Any) -> Any:
+def random_model(name: str = "AlbertForMaskedLM", **options: Any) -> Any:
     return getattr(albert_torch, name)(
         albert_torch.AlbertConfig(**SHARED, initializer_range=0.3), **options
     ).eval()
 
 
 def test_compile_takes_the_whole_model_and_its_gradients() -> None:
-    """Kills: a graph break in the forward pass, a shared layer whose gradients the compiler loses."""
-    model = built()
+    """Catches: a graph break in the forward pass, a shared layer that loses its gradients."""
+    model = random_model()
     inputs = inputs_for("AlbertForMaskedLM", SHARED)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     gradients = []
@@ -45,8 +44,8 @@ def test_compile_takes_the_whole_model_and_its_gradients() -> None:
 
 @pytest.mark.slow
 def test_compile_with_code_generation() -> None:
-    """Kills: a forward pass that traces but that inductor cannot lower."""
-    model = built()
+    """Catches: a forward pass that traces but that inductor cannot lower."""
+    model = random_model()
     inputs = inputs_for("AlbertForMaskedLM", SHARED)
     with torch.no_grad():
         got = torch.compile(model, fullgraph=True)(**inputs)
@@ -55,8 +54,8 @@ def test_compile_with_code_generation() -> None:
 
 
 def test_export_serves_other_batches_and_lengths() -> None:
-    """Kills: a size written into the graph, a check of values that export cannot follow."""
-    model = built()
+    """Catches: a size written into the graph, a check of values that export cannot follow."""
+    model = random_model()
     inputs = {
         name: value
         for name, value in inputs_for("AlbertForMaskedLM", SHARED).items()
@@ -81,8 +80,8 @@ def test_export_serves_other_batches_and_lengths() -> None:
 
 @pytest.mark.parametrize("name", CLASS_NAMES)
 def test_copies_and_pickles_are_whole(name: str) -> None:
-    """Kills: a copy that shares memory with its original, a tie that pickling cuts, a setting left behind."""
-    model = built(name, attn_implementation="eager", unpad=True)
+    """Catches: a copy that shares memory with its original, a tie that is cut, a lost setting."""
+    model = random_model(name, attn_implementation="eager", unpad=True)
     inputs = inputs_for(name, SHARED)
     file = io.BytesIO()
     torch.save(model, file)
@@ -111,9 +110,9 @@ def test_copies_and_pickles_are_whole(name: str) -> None:
 def test_replicas_of_data_parallel_run_and_gather(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Kills: a forward pass that needs `parameters()`, of which replicas have none; an output that cannot be gathered.
+    """Catches: a forward pass that needs `parameters()`, which replicas do not have.
 
-    `replicate` and `gather` are torch's; only their copies between GPUs are made on the CPU.
+    `replicate` and `gather` are those of torch. Only the copies between GPUs are made on the CPU.
     """
 
     def broadcast(tensors: Any, devices: Any, detach: bool = False) -> list[list[torch.Tensor]]:
@@ -125,7 +124,7 @@ def test_replicas_of_data_parallel_run_and_gather(
         lambda device, dim, *parts: torch.cat([part.reshape(-1, *part.shape[1:]) for part in parts])
     )
     monkeypatch.setattr(scatter_gather, "Gather", type("Gather", (), {"apply": gather}))
-    model = built(name)
+    model = random_model(name)
     inputs = {
         key: torch.cat([value, value])
         for key, value in inputs_for(name, SHARED, lengths=(9, 5)).items()

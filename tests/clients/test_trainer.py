@@ -1,4 +1,4 @@
-"""Hugging Face's Trainer on the plain models, and on the registered ones where it must save tied weights."""
+"""Trainer on the plain models, and on registered ones where it must save tied weights."""
 
 from pathlib import Path
 from typing import Any
@@ -46,18 +46,17 @@ def accuracy(prediction: Any) -> dict[str, float]:
 def test_it_trains_evaluates_saves_the_best_and_predicts(
     rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """Kills: outputs, labels or signatures that Trainer cannot read; a checkpoint that does not load again."""
+    """Catches: outputs, labels or signatures that Trainer cannot read; a lost checkpoint."""
     every = {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 8, "save_steps": 8}
     best = {"load_best_model_at_end": True, "metric_for_best_model": "accuracy"}
     args = arguments(tmp_path, max_steps=40, **every, **best)
-    extra = [
-        {**row, "not_an_argument": 1} for row in rows
-    ]  # Trainer drops it by the signature of `forward`
+    # Trainer drops the additional key, because `forward` has no such argument.
+    extra = [{**row, "not_an_argument": 1} for row in rows]
     data = {"train_dataset": extra, "eval_dataset": extra}
     trainer = Trainer(classifier(), args, **data, compute_metrics=accuracy)
     trainer.train()
-    seen = losses(trainer)
-    assert seen[-1] < 0.3 < 0.6 < seen[0]
+    history = losses(trainer)
+    assert history[-1] < 0.3 < 0.6 < history[0]
     best_accuracy = trainer.state.best_metric
     assert trainer.evaluate()["eval_accuracy"] == best_accuracy
     predicted = trainer.predict(extra)
@@ -65,7 +64,7 @@ def test_it_trains_evaluates_saves_the_best_and_predicts(
     assert predicted.metrics["test_accuracy"] == best_accuracy
     resumed = Trainer(classifier(), args, **data, compute_metrics=accuracy)
     resumed.train(resume_from_checkpoint=str(tmp_path / "checkpoint-24"))
-    assert losses(resumed) == seen
+    assert losses(resumed) == history
     trainer.model.save_pretrained(tmp_path / "out")
     back = albert_torch.AlbertForSequenceClassification.from_pretrained(tmp_path / "out")
     batch = {name: torch.tensor([row[name] for row in rows]) for name in rows[0]}
@@ -78,21 +77,21 @@ def test_it_trains_evaluates_saves_the_best_and_predicts(
 def test_gradient_checkpointing_changes_no_loss(
     name: str, rows: list[dict[str, Any]], tmp_path: Path
 ) -> None:
-    """Kills: an option of Trainer that does not reach the encoder, or that changes the gradients."""
+    """Catches: an option of Trainer that does not reach the encoder, or changes the gradients."""
     if name not in TrainingArguments.__dataclass_fields__:
         pytest.skip(f"this transformers has no {name}")
-    seen = []
+    histories = []
     for options in ({}, {name: True}):
         trainer = Trainer(classifier(), arguments(tmp_path, **options), train_dataset=rows)
         trainer.train()
         assert trainer.model.is_gradient_checkpointing == bool(options)
-        seen.append(losses(trainer))
-    assert seen[0] == pytest.approx(seen[1], abs=1e-6)
+        histories.append(losses(trainer))
+    assert histories[0] == pytest.approx(histories[1], abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["gradient", "activation"])
 def test_options_of_checkpointing_that_we_lack_are_refused(kind: str) -> None:
-    """Kills: `offload` or `every_n_layers` taken and forgotten, or not known at their defaults."""
+    """Catches: `offload` or `every_n_layers` that are ignored, or refused at their defaults."""
     enable = getattr(classifier(), f"{kind}_checkpointing_enable")
     for options in (
         {"every_n_layers": 2},
@@ -106,20 +105,20 @@ def test_options_of_checkpointing_that_we_lack_are_refused(kind: str) -> None:
 
 @pytest.mark.parametrize("name", CLASS_NAMES)
 def test_the_labels_are_found(name: str, tmp_path: Path) -> None:
-    """Kills: an argument that Trainer does not know as a label, so that it reports no evaluation loss."""
+    """Catches: an argument that Trainer does not recognise as a label, so that it has no loss."""
     config = shape(61)
     ours = getattr(albert_torch, name)(albert_torch.AlbertConfig(**config))
     theirs = getattr(transformers, name)(transformers.AlbertConfig(**config))
-    found = [Trainer(model, arguments(tmp_path)).label_names for model in (ours, theirs)]
-    assert found[0] == found[1]
+    ours, theirs = (Trainer(model, arguments(tmp_path)).label_names for model in (ours, theirs))
+    assert ours == theirs
     if name == "AlbertForQuestionAnswering":
-        assert found[0] == ["start_positions", "end_positions"]
+        assert ours == ["start_positions", "end_positions"]
 
 
 def test_masked_words_train_and_save_with_a_tied_decoder(
     checkpoint: Path, registered: None, tmp_path: Path
 ) -> None:
-    """Kills: shared memory that safetensors refuses; a tie that is lost on saving, loading or resuming."""
+    """Catches: shared memory that safetensors refuses; a tie that saving or loading loses."""
     tokenizer = transformers.AutoTokenizer.from_pretrained(checkpoint)
     model = transformers.AutoModelForMaskedLM.from_pretrained(checkpoint)
     collator = transformers.DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.3)
@@ -145,7 +144,7 @@ def test_masked_words_train_and_save_with_a_tied_decoder(
 
 @pytest.mark.assets
 def test_the_losses_are_those_of_transformers_model(assets: Path, tmp_path: Path) -> None:
-    """Kills: anything that Trainer sees of our model and not of theirs: 50 steps on SST-2 in float64, dropout off."""
+    """Catches: anything that Trainer finds in one of the models only, in 50 steps on SST-2."""
     assert assets == ASSETS
     tokenizer = albert_torch.tokenization.AlbertTokenizer.from_pretrained(
         assets / "assets" / "spiece.model"
@@ -174,12 +173,12 @@ def test_the_losses_are_those_of_transformers_model(assets: Path, tmp_path: Path
         save_strategy="no",
         learning_rate=1e-3,
     )
-    seen = []
+    histories = []
     for model in (ours, theirs):
         trainer = Trainer(model, args, train_dataset=data)
         assert next(trainer.model.parameters()).dtype == torch.float64
         trainer.train()
-        seen.append(losses(trainer))
-    assert len(seen[0]) == 50
-    assert len(set(seen[0])) > 40
-    assert seen[0] == pytest.approx(seen[1], abs=1e-6, rel=0)
+        histories.append(losses(trainer))
+    assert len(histories[0]) == 50
+    assert len(set(histories[0])) > 40
+    assert histories[0] == pytest.approx(histories[1], abs=1e-6, rel=0)

@@ -27,3 +27,11 @@ def as_pickle(folder: Path, **options: Any) -> None:
     """Replace the safetensors file of a folder by a pickle of the same tensors."""
     torch.save(weights(folder), folder / "pytorch_model.bin", **options)
     (folder / "model.safetensors").unlink()
+
+
+def randomised(model: Any) -> Any:
+    """Give every parameter of a model random values, biases and LayerNorms too."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_()
+    return model
