@@ -17,7 +17,13 @@ from albert_torch.inference import scheduling
 from albert_torch.inference.kernels import int8
 from albert_torch.inference.kernels import linear as linear_kernels
 from albert_torch.inference.kernels.attention import CpuAttention, PackedAttention
-from albert_torch.inference.kernels.linear import FeedForward, Kernel, LinearWeights, PlainLinear
+from albert_torch.inference.kernels.linear import (
+    FeedForward,
+    Kernel,
+    LinearWeights,
+    MklLinear,
+    PlainLinear,
+)
 from albert_torch.inference.parallel import available_worker_counts
 from albert_torch.inference.scheduling import Schedule
 
@@ -84,8 +90,7 @@ class DeviceBackend(ABC):
     def attention(self, row_lengths: Sequence[int], num_heads: int) -> AttentionKernel:
         """Return the attention of packed rows with these lengths.
 
-        It is called once for every run of a layer, with the (S, 3H) output of the layer's `qkv`
-        kernel.
+        Every run of a layer on these rows calls it with the (S, 3H) output of its `qkv` kernel.
         """
 
     def feed_forward(self, up: LinearWeights, down: LinearWeights, hidden_act: str) -> Kernel:
@@ -152,8 +157,12 @@ class CpuBackend(DeviceBackend):
         return linear_kernels.cpu_linear(weights, hidden_act)
 
     def feed_forward(self, up: LinearWeights, down: LinearWeights, hidden_act: str) -> Kernel:
-        """Return the fastest feed-forward kernel on this machine."""
-        return linear_kernels.cpu_feed_forward(up, down, hidden_act)
+        """Return the feed-forward block of two linear kernels, with MKL's product for few rows."""
+        up_kernel, down_kernel = self.linear(up, hidden_act), self.linear(down)
+        if isinstance(down_kernel, MklLinear):
+            up_for_few_rows = MklLinear(up, hidden_act)
+            return FeedForward(up_kernel, down_kernel, up_for_few_rows)
+        return FeedForward(up_kernel, down_kernel)
 
     def attention(self, row_lengths: Sequence[int], num_heads: int) -> AttentionKernel:
         """Return attention by fused kernels in float32 and by plain products in bfloat16."""
@@ -243,7 +252,7 @@ def select_backend(dtype: torch.dtype | str, device: torch.device | str) -> Devi
     if dtype == torch.float16:
         raise ValueError("float16 is for GPUs, not for cpu: use bfloat16, float32 or int8")
     if dtype == torch.int8:
-        return Int8CpuBackend(torch.float32)
+        return Int8CpuBackend()
     if dtype == torch.bfloat16 and not linear_kernels.bfloat16_is_fast():
         return CpuBackend(torch.float32)
     return CpuBackend(dtype)

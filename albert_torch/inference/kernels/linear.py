@@ -149,14 +149,6 @@ def cpu_linear(weights: LinearWeights, hidden_act: str | None = None) -> Kernel:
     return OneDnnLinear(weights, hidden_act)
 
 
-def cpu_feed_forward(up: LinearWeights, down: LinearWeights, hidden_act: str) -> FeedForward:
-    """Return the fastest feed-forward block (H -> F -> H) on this CPU, in the weights' dtype."""
-    up_kernel, down_kernel = cpu_linear(up, hidden_act), cpu_linear(down)
-    if isinstance(down_kernel, MklLinear):
-        return FeedForward(up_kernel, down_kernel, up_for_few_rows=MklLinear(up, hidden_act))
-    return FeedForward(up_kernel, down_kernel)
-
-
 # ---- trials: what runs on this machine, and what is faster ----
 
 
