@@ -145,6 +145,16 @@ def test_the_answerability_head_keeps_its_output():
     assert worst(got.start_logits, want.start_logits, inputs["attention_mask"]) < 5e-6
 
 
+def test_values_per_row_need_the_first_token_of_every_row():
+    """Catches: an output that was computed from zeros because a first token was not computed."""
+    fast = optimize(random_model(albert_torch.AlbertForAnswerableQuestions, TINY))
+    rows = rows_of(model_inputs("AlbertForQuestionAnswering", TINY, lengths=(4, 9)))
+    some = fast.packed(*rows, needed_columns=[[0, 1], [1, 2]])
+    assert set(some.values) == {"start_logits", "end_logits"}
+    every = fast.packed(*rows, needed_columns=[[0, 1], [0, 2]])
+    assert set(every.values) == {"start_logits", "end_logits", "impossible_logits"}
+
+
 @dataclass
 class ToyOutput(ModelOutput):
     loss: torch.Tensor | None = None
