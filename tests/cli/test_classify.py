@@ -154,6 +154,19 @@ def test_many_records_come_out_in_order(cli: CommandLine, classifier: str, tmp_p
     assert [json.loads(line)["text"] for line in out.splitlines()] == texts
 
 
+def test_a_failed_run_leaves_the_old_output(
+    cli: CommandLine, classifier: str, tmp_path: Path
+) -> None:
+    """Catches: half of a file of results, which looks like all of it."""
+    table, target = tmp_path / "table.jsonl", tmp_path / "out.csv"
+    table.write_text('{"text": "the sea"}\n' * 3000 + "not JSON\n")
+    target.write_text("the old results\n")
+    message = cli.error("classify", table, "--model", classifier, "--output", target)
+    assert "table.jsonl, line 3001 is not valid JSON" in message
+    assert target.read_text() == "the old results\n"
+    assert {path.name for path in tmp_path.iterdir()} == {"table.jsonl", "out.csv"}
+
+
 def test_an_empty_file_has_no_results(cli: CommandLine, classifier: str, tmp_path: Path) -> None:
     """Catches: an error about an empty batch."""
     (tmp_path / "empty.txt").touch()

@@ -63,6 +63,16 @@ def test_the_help_of_each_command_has_examples(
             assert set(re.findall(r"--[a-z][a-z-]*", without_comment)) <= options, line
 
 
+def test_help_shows_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    """Catches: an option whose default one can only find in the source."""
+    for name, defaults in {"fill-mask": ("albert-torch/nano", "5"), "embed": ("mean",)}.items():
+        with pytest.raises(SystemExit):
+            main([name, "--help"])
+        out = " ".join(capsys.readouterr().out.split())
+        for default in defaults:
+            assert f"(default: {default})" in out
+
+
 def test_version_and_help_do_not_import_torch() -> None:
     """Catches: a start of seconds for `albert-torch --version` or `--help`."""
     code = """

@@ -77,7 +77,7 @@ def test_the_help_shows_the_options_of_the_task(
 ) -> None:
     """Catches: options of a task that one can only find in its source."""
     with pytest.raises(SystemExit):
-        plugin_cli("finetune", "toy.toml", "--task", "toy:ToyTask", "--help")
+        plugin_cli("finetune", "toy.toml", "--task", "toy:ToyTask", "--out", "x", "--help")
     out = capsys.readouterr().out
     assert "options of the task toy:ToyTask" in out
     assert "--first-word" in out
