@@ -39,18 +39,18 @@ def save_adapter(
     """Write the trained part of a model (deltas, pooler, head) to `directory`/adapter.
 
     Args:
-        model: A model with deltas.
+        model: A model with LoRA layers.
         directory: The directory to write to; it is created if necessary.
         weights: A state dict to use instead of the model's own, as sharded training needs.
 
     Raises:
-        ValueError: If the model has no deltas.
+        ValueError: If the model has no LoRA layers.
         OSError: If the disk is full.
     """
     deltas = [module for module in model.modules() if isinstance(module, LoRALinear)]
     if not deltas:
         raise ValueError(
-            "this model has no low-rank deltas: add them with add_lora, or save the whole model "
+            "this model has no LoRA layers: add them with add_lora, or save the whole model "
             "with save_pretrained"
         )
     state = model.state_dict() if weights is None else weights
@@ -100,7 +100,7 @@ def load_adapter(model: AlbertPreTrainedModel, directory: str | os.PathLike[str]
 
     Raises:
         FileNotFoundError: If the directory holds no adapter.
-        ValueError: If the model already has deltas, or the adapter was trained on a model of
+        ValueError: If the model already has LoRA layers, or the adapter was trained on a model of
             another shape.
     """
     folder = _adapter_folder(directory)

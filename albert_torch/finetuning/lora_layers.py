@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from albert_torch.pretrained import AlbertPreTrainedModel
 
-Model = TypeVar("Model", bound=AlbertPreTrainedModel)
+ModelT = TypeVar("ModelT", bound=AlbertPreTrainedModel)
 
 
 class LoRALinear(nn.Linear):
@@ -58,8 +58,8 @@ class LoRALinear(nn.Linear):
         return plain
 
 
-def has_deltas(model: AlbertPreTrainedModel) -> bool:
-    """Return whether a model has low-rank deltas."""
+def has_lora_layers(model: AlbertPreTrainedModel) -> bool:
+    """Return whether a model has LoRA layers."""
     return any(isinstance(module, LoRALinear) for module in model.modules())
 
 
@@ -71,18 +71,17 @@ def add_lora(
     The head and the pooler stay trainable. The model is changed in place.
 
     Args:
-        model: A model without deltas.
+        model: A model without LoRA layers.
         rank: The rank of each delta.
         alpha: The deltas are scaled by `alpha / rank`.
         per_depth: Give each of the L depths its own delta; the frozen weights stay shared.
 
     Raises:
-        ValueError: If the model already has deltas.
+        ValueError: If the model already has LoRA layers.
     """
-    if has_deltas(model):
+    if has_lora_layers(model):
         raise ValueError(
-            "this model already has low-rank deltas: merge them, or load the adapter into a fresh "
-            "model"
+            "this model already has LoRA layers: merge them, or load the adapter into a fresh model"
         )
     for parameter in model.base_model.parameters():
         parameter.requires_grad = False
@@ -99,7 +98,7 @@ def add_lora(
         pooler.requires_grad_(True)
 
 
-def expand_groups(model: Model, num_groups: int | None = None) -> Model:
+def expand_groups(model: ModelT, num_groups: int | None = None) -> ModelT:
     """Return a copy of a model that stores the shared layer `num_groups` times; equal outputs.
 
     Args:
@@ -138,7 +137,7 @@ def _spread_groups(model: AlbertPreTrainedModel, count: int, share_parameters: b
     model.base_model.encoder.albert_layer_groups = nn.ModuleList(copies)
 
 
-def merge_lora(model: Model) -> Model:
+def merge_lora(model: ModelT) -> ModelT:
     """Return a copy of a model with its deltas added to the weights, without any LoRA layers.
 
     If the deltas are per depth, the layers of the copy are no longer shared: it has L groups.

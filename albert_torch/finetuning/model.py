@@ -9,7 +9,7 @@ from torch import Tensor
 
 from albert_torch.finetuning.config import FinetuningConfig
 from albert_torch.finetuning.lora import load_adapter, save_adapter
-from albert_torch.finetuning.lora_layers import add_lora, has_deltas
+from albert_torch.finetuning.lora_layers import add_lora, has_lora_layers
 from albert_torch.finetuning.tasks.base import Task
 from albert_torch.pretrained import AlbertPreTrainedModel
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
@@ -17,14 +17,14 @@ from albert_torch.training.model import build_model
 
 
 def build_task_model(config: FinetuningConfig, task: Task) -> AlbertPreTrainedModel:
-    """Return the model that a run starts from, with low-rank deltas if the config asks for them."""
-    model = _build_without_deltas(config, task)
+    """Return the model that a run starts from, with LoRA layers if the config asks for them."""
+    model = _build_without_lora(config, task)
     if config.lora_rank:
         add_lora(model, config.lora_rank, config.lora_alpha, per_depth=config.lora_per_depth)
     return model
 
 
-def _build_without_deltas(config: FinetuningConfig, task: Task) -> AlbertPreTrainedModel:
+def _build_without_lora(config: FinetuningConfig, task: Task) -> AlbertPreTrainedModel:
     model_config = task.config_overrides()
     if config.classifier_dropout is not None:
         model_config = {**model_config, "classifier_dropout_prob": config.classifier_dropout}
@@ -43,7 +43,7 @@ def save_task_model(
     tokenizer: AlbertTokenizer,
     directory: Path,
 ) -> None:
-    """Write a model, or only its adapter if it has low-rank deltas, and its tokenizer.
+    """Write a model, or only its adapter if it has LoRA layers, and its tokenizer.
 
     Args:
         model: The model, without the wrapper of distributed training.
@@ -51,7 +51,7 @@ def save_task_model(
         tokenizer: The tokenizer of the model.
         directory: Where to write.
     """
-    if has_deltas(model):
+    if has_lora_layers(model):
         save_adapter(model, directory, weights)
     else:
         model.save_pretrained(directory, state_dict=weights)
@@ -62,7 +62,7 @@ def save_task_model(
 def load_task_model(config: FinetuningConfig, task: Task, directory: Path) -> AlbertPreTrainedModel:
     """Load what `save_task_model` wrote."""
     if config.lora_rank:
-        model = _build_without_deltas(config, task)
+        model = _build_without_lora(config, task)
         load_adapter(model, directory)
     else:
         model = task.head_class.from_pretrained(directory)

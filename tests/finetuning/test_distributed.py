@@ -1,74 +1,80 @@
-"""Two processes with half the batch each are one process with all of it: DDP and FSDP2, resumed and whole."""
+"""Two processes with half of a batch each compute the same run as one process: DDP and FSDP2."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from helpers.small_runs import WORDS, losses, recipe, run_two_processes, sentences, write_recipes
+from helpers.small_runs import (
+    WORDS,
+    losses,
+    recipe,
+    run_two_processes,
+    sentences,
+    write_recipes,
+)
 
 from albert_torch import AlbertForSequenceClassification
 from albert_torch.finetuning import finetune
 
 pytest.importorskip("accelerate")
 
-
 EXACT = {"dtype": "float64", "dropout": 0.0, "classifier_dropout": 0.0}
 
 
-def conll(folder: Path) -> Path:
-    """Sentences whose lengths differ, so that halves of a batch have unequal numbers of labels."""
+def tagged_sentences(folder: Path) -> Path:
+    """Sentences of different lengths, so that halves of a batch have unequal numbers of labels."""
     folder.mkdir(exist_ok=True)
     for name, seed in (("train", 0), ("dev", 1)):
-        lines = [
-            "\n".join(
-                f"{word} {'B-X' if word in ('good', 'bad') else 'O'}" for word in text.split()
-            )
-            + "\n"
-            for text, _ in sentences(30, seed)
-        ]
-        (folder / f"{name}.txt").write_text("\n".join(lines))
+        blocks = []
+        for text, _ in sentences(30, seed):
+            tags = ["B-X" if word in ("good", "bad") else "O" for word in text.split()]
+            lines = [f"{word} {tag}" for word, tag in zip(text.split(), tags, strict=True)]
+            blocks.append("\n".join(lines) + "\n")
+        (folder / f"{name}.txt").write_text("\n".join(blocks))
     return folder
 
 
-# What each of the two processes does: every run in turn; one that is to be cut stops before its eighth update.
-WORKER = """
+# Each of the two processes does every run in turn; runs called "cut" are interrupted and resumed.
+SCRIPT = """
 import sys
 from albert_torch.finetuning import FinetuningConfig, finetune
+
 
 def interrupt(step):
     if step == 7:
         raise KeyboardInterrupt
 
+
 for path in sys.argv[1:]:
-    config, out = FinetuningConfig.load(path), path.removesuffix(".toml")
-    is_cut = out.endswith("cut")
+    config, directory = FinetuningConfig.load(path), path.removesuffix(".toml")
+    is_cut = directory.endswith("cut")
     if is_cut:
         try:
-            finetune(config, out, on_update=interrupt)
+            finetune(config, directory, on_update=interrupt)
         except KeyboardInterrupt:
             pass
-    finetune(config, out, resume=is_cut)
+    finetune(config, directory, resume=is_cut)
 """
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directories of all runs of this file, `one-*` by this process and `two-*` by two over gloo."""
+    """The directories of all runs: `one-*` on this process and `two-*` on two processes."""
     folder = tmp_path_factory.mktemp("runs")
     tags = recipe(
         folder,
         task="conll",
-        data=str(conll(folder / "conll")),
-        **EXACT,
+        data=str(tagged_sentences(folder / "conll")),
         gradient_accumulation_steps=2,
+        **EXACT,
     )
     text = folder / "text.txt"
     text.write_text("\n".join(" ".join(WORDS[i % 30 : i % 30 + 9]) for i in range(60)))
     words = recipe(folder, task="mlm", data="", train=str(text), dev="none", max_length=12, **EXACT)
     finetune(tags, folder / "one-tags")
     finetune(words, folder / "one-words")
-    two = {
+    configs = {
         "two-tags-ddp": tags,
         "two-tags-fsdp": replace(tags, parallel="fsdp"),
         "two-words-fsdp": replace(words, parallel="fsdp"),
@@ -77,14 +83,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "two-fsdp-whole": recipe(folder, parallel="fsdp"),
         "two-fsdp-cut": recipe(folder, parallel="fsdp"),
     }
-    run_two_processes(WORKER, write_recipes(two, folder), folder)
+    run_two_processes(SCRIPT, write_recipes(configs, folder), folder)
     return folder
 
 
 @pytest.mark.parametrize("run", ["tags-ddp", "tags-fsdp", "words-fsdp"])
 def test_two_processes_have_the_losses_of_one(runs: Path, run: str) -> None:
-    """Kills: gradients summed and not averaged, means of unequal halves, a shared layer reduced once too often, a tied
-    decoder that leaves its embeddings when both are sharded.
+    """Kills: gradients that are summed instead of averaged, means of unequal halves, a shared layer
+    that is reduced twice, a tied decoder that is separated from its embeddings by sharding.
     """
     one, two = runs / f"one-{run.split('-')[0]}", runs / f"two-{run}"
     assert len(losses(two)) == 12
@@ -95,11 +101,13 @@ def test_two_processes_have_the_losses_of_one(runs: Path, run: str) -> None:
 
 
 @pytest.mark.parametrize("parallel", ["ddp", "fsdp"])
-def test_two_processes_are_resumed_bit_for_bit(runs: Path, parallel: str) -> None:
-    """Kills: moments of shards that are lost, dropout that starts again or is the same on both processes."""
+def test_two_processes_continue_bit_for_bit(runs: Path, parallel: str) -> None:
+    """Kills: moments of shards that are lost, dropout that starts again or is the same on both
+    processes.
+    """
     whole, cut = (
-        torch.load(runs / f"two-{parallel}-{how}" / "last.pt", weights_only=True)
-        for how in ("whole", "cut")
+        torch.load(runs / f"two-{parallel}-{run}" / "last.pt", weights_only=True)
+        for run in ("whole", "cut")
     )
     assert whole["step"] == cut["step"] == 12
     assert all(torch.equal(whole["model"][name], cut["model"][name]) for name in whole["model"])
