@@ -1,4 +1,4 @@
-"""The objective's sums against transformers' loss, and that parts of a batch add up to all of it."""
+"""The pretraining objective: equal to the loss of transformers, and additive over micro-batches."""
 
 from typing import Any
 
@@ -16,11 +16,11 @@ CONFIGS = pytest.mark.parametrize("config", [TINY, SHARED], ids=["groups", "shar
 UNPAD = pytest.mark.parametrize("unpad", [False, True], ids=["padded", "unpad"])
 
 
-def given(
-    config: dict[str, Any], unpad: bool, **how: Any
+def build(
+    config: dict[str, Any], unpad: bool, **options: Any
 ) -> tuple[Any, PretrainingObjective, Batch]:
     theirs, ours = pair("AlbertForPreTraining", config, unpad=unpad, attention="sdpa")
-    return theirs, PretrainingObjective(ours), inputs_for("AlbertForPreTraining", config, **how)
+    return theirs, PretrainingObjective(ours), inputs_for("AlbertForPreTraining", config, **options)
 
 
 def mean(sums: LossSums) -> torch.Tensor:
@@ -33,13 +33,13 @@ def mean(sums: LossSums) -> torch.Tensor:
 def test_means_and_every_gradient_are_those_of_transformers(
     config: dict[str, Any], unpad: bool, lengths: tuple[int, ...]
 ) -> None:
-    """Kills: places of another row, a label for the wrong place, a pooler on another token, one loss left out or
-    weighed otherwise, a tie that the head leaves.
+    """Kills: tokens of another example, a label at the wrong position, a pooler on another token, a
+    loss that is left out or weighted, an untied decoder.
     """
-    theirs, objective, batch = given(config, unpad, lengths=lengths)
-    want, sums = theirs(**batch), objective(**batch)
-    assert worst(mean(sums), want.loss) < 1e-10
-    want.loss.backward()
+    theirs, objective, batch = build(config, unpad, lengths=lengths)
+    expected, sums = theirs(**batch), objective(**batch)
+    assert worst(mean(sums), expected.loss) < 1e-10
+    expected.loss.backward()
     mean(sums).backward()
     for (key, mine), (_, other) in zip(
         objective.model.named_parameters(), theirs.named_parameters(), strict=True
@@ -49,37 +49,36 @@ def test_means_and_every_gradient_are_those_of_transformers(
 
 @UNPAD
 def test_each_sum_is_what_it_says(unpad: bool) -> None:
-    """Kills: counts of the padding, accuracy over all places, the two losses or accuracies swapped."""
-    theirs, objective, batch = given(SHARED, unpad, lengths=(12, 5, 1, 9, 12))
+    """Kills: padding that is counted, accuracy over all tokens, losses or accuracies that are
+    swapped.
+    """
+    theirs, objective, batch = build(SHARED, unpad, lengths=(12, 5, 1, 9, 12))
     with torch.no_grad():
         logits, sums = theirs(**batch), objective(**batch)
     labels, order = batch["labels"], batch["sentence_order_label"]
-    best, mlm, correct, masked = logits.prediction_logits.argmax(-1), 0.0, 0, 0
-    for row in range(len(labels)):
-        for place in range(labels.shape[1]):
-            if (label := int(labels[row, place])) != -100:
-                mlm -= float(logits.prediction_logits[row, place].log_softmax(-1)[label])
-                correct += int(best[row, place]) == label
-                masked += 1
-    sop = -float(logits.sop_logits.log_softmax(-1).gather(1, order[:, None]).sum())
-    assert sums.mlm_loss.item() == pytest.approx(mlm, abs=1e-10)
-    assert sums.sop_loss.item() == pytest.approx(sop, abs=1e-10)
-    assert (sums.masked.item(), sums.examples.item(), sums.mlm_correct.item()) == (
-        masked,
-        5,
-        correct,
-    )
+    predicted = logits.prediction_logits.argmax(-1)
+    mlm_loss, num_correct, num_masked = 0.0, 0, 0
+    for row, column in (labels != -100).nonzero().tolist():
+        label = int(labels[row, column])
+        mlm_loss -= float(logits.prediction_logits[row, column].log_softmax(-1)[label])
+        num_correct += int(predicted[row, column]) == label
+        num_masked += 1
+    sop_loss = -float(logits.sop_logits.log_softmax(-1).gather(1, order[:, None]).sum())
+    assert sums.mlm_loss.item() == pytest.approx(mlm_loss, abs=1e-10)
+    assert sums.sop_loss.item() == pytest.approx(sop_loss, abs=1e-10)
+    assert (sums.masked.item(), sums.examples.item()) == (num_masked, 5)
+    assert sums.mlm_correct.item() == num_correct
     assert sums.sop_correct.item() == int((logits.sop_logits.argmax(-1) == order).sum())
-    # Labels that are the model's own best guesses are all right, and those beside them all wrong.
+    # If the labels are the model's own predictions, all are correct; one next to them, none is.
     right = {
         **batch,
-        "labels": best.where(labels != -100, -100),
+        "labels": predicted.where(labels != -100, -100),
         "sentence_order_label": logits.sop_logits.argmax(-1),
     }
     sums = objective(**right)
-    assert (sums.mlm_correct, sums.sop_correct) == (masked, 5)
+    assert (sums.mlm_correct, sums.sop_correct) == (num_masked, 5)
     vocab = SHARED["vocab_size"]
-    wrong = ((best + 1) % vocab).where(labels != -100, -100)
+    wrong = ((predicted + 1) % vocab).where(labels != -100, -100)
     sums = objective(
         **{**right, "labels": wrong, "sentence_order_label": 1 - right["sentence_order_label"]}
     )
@@ -87,13 +86,13 @@ def test_each_sum_is_what_it_says(unpad: bool) -> None:
 
 
 @UNPAD
-def test_parts_add_up_to_the_whole(unpad: bool) -> None:
-    """Kills: a mean inside of a part; a part without a masked place, or of one row, that is no number."""
-    _, objective, batch = given(SHARED, unpad, lengths=(12, 5, 1, 9))
+def test_micro_batches_add_up_to_the_batch(unpad: bool) -> None:
+    """Kills: a mean over a micro-batch, a NaN for one without masked tokens or with one example."""
+    _, objective, batch = build(SHARED, unpad, lengths=(12, 5, 1, 9))
     batch["labels"][2] = -100
     whole = objective(**batch)
     mean(whole).backward()
-    want = [p.grad for p in objective.parameters()]
+    gradients = [p.grad for p in objective.parameters()]
     objective.zero_grad()
     parts = [
         objective(**{name: x[rows] for name, x in batch.items()}) for rows in ([0, 3], [2], [1])
@@ -102,17 +101,16 @@ def test_parts_add_up_to_the_whole(unpad: bool) -> None:
     assert parts[1].mlm_loss == 0
     for part in parts:
         (part.mlm_loss / whole.masked + part.sop_loss / whole.examples).backward()
-    for got, expected in zip(
-        (sum(column) for column in zip(*parts, strict=True)), whole, strict=True
-    ):
-        assert worst(torch.as_tensor(got), expected) < 1e-10
-    for p, expected in zip(objective.parameters(), want, strict=True):
+    totals = [sum(values) for values in zip(*parts, strict=True)]
+    for total, of_whole in zip(totals, whole, strict=True):
+        assert worst(torch.as_tensor(total), of_whole) < 1e-10
+    for p, expected in zip(objective.parameters(), gradients, strict=True):
         assert worst(p.grad, expected) < 1e-10
 
 
-def test_nothing_masked_gives_zero_and_gradients_everywhere() -> None:
-    """Kills: 0 / 0, and parameters without gradient that DDP would wait for."""
-    _, objective, batch = given(SHARED, True)
+def test_without_masked_tokens_the_loss_is_zero_and_all_gradients_exist() -> None:
+    """Kills: 0 / 0, and parameters without a gradient, for which DDP would wait."""
+    _, objective, batch = build(SHARED, True)
     sums = objective(**{**batch, "labels": torch.full_like(batch["labels"], -100)})
     assert (sums.mlm_loss, sums.masked, sums.mlm_correct) == (0, 0, 0)
     (sums.mlm_loss + sums.sop_loss).backward()
@@ -121,8 +119,8 @@ def test_nothing_masked_gives_zero_and_gradients_everywhere() -> None:
 
 @UNPAD
 def test_bfloat16_products_keep_float32_sums(unpad: bool) -> None:
-    """Kills: a sum of a thousand terms in eight bits, logits that are not of the dtype asked for."""
-    _, objective, batch = given(SHARED, unpad, lengths=(12, 5, 1, 9))
+    """Kills: a sum of many terms in bfloat16, logits of another dtype than the autocast's."""
+    _, objective, batch = build(SHARED, unpad, lengths=(12, 5, 1, 9))
     objective.float()
     exact = objective(**batch)
     seen = []
@@ -140,8 +138,10 @@ def test_bfloat16_products_keep_float32_sums(unpad: bool) -> None:
     )
 
 
-def test_nothing_is_made_that_the_loss_does_not_read() -> None:
-    """Kills: a vocabulary of logits for every token, an encoder that runs on padding, a last layer of all tokens."""
+def test_nothing_is_computed_that_the_loss_does_not_need() -> None:
+    """Kills: logits for tokens without a label, an encoder that computes padding, a last layer that
+    computes all tokens.
+    """
     config = AlbertConfig(**SHARED)
     objective = PretrainingObjective(AlbertForPreTraining(config, unpad=True))
     batch = inputs_for("AlbertForPreTraining", SHARED, lengths=(12, 5, 1))
@@ -155,8 +155,8 @@ def test_nothing_is_made_that_the_loss_does_not_read() -> None:
     assert tokens == [18] * (config.num_hidden_layers - 1) + [masked + 1, masked]
 
 
-def test_the_reference_adds_the_two_means() -> None:
-    """Kills: a transformers whose loss became another one, which the tests above would follow."""
+def test_transformers_adds_the_two_means() -> None:
+    """Kills: a loss of transformers that has changed, which the tests above would not notice."""
     torch.manual_seed(0)
     theirs = transformers.AlbertForPreTraining(transformers.AlbertConfig(**SHARED)).double().eval()
     batch = inputs_for("AlbertForPreTraining", SHARED)

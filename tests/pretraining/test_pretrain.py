@@ -1,4 +1,4 @@
-"""Pretraining runs: their numbers, the same run after any interruption and on two processes, and what they refuse."""
+"""Pretraining runs: their metrics, interruptions, two processes, and what is refused."""
 
 import json
 import math
@@ -24,11 +24,12 @@ from helpers.small_runs import (
     vocabulary,
     write_recipes,
 )
+from torch.nn.functional import cross_entropy
 
 from albert_torch import AlbertForPreTraining
 from albert_torch.pretraining import PretrainingConfig, pretrain, trainer
 from albert_torch.pretraining.pretrain import load_datasets, without_dev
-from albert_torch.pretraining.trainer import PretrainingState, build_objective
+from albert_torch.pretraining.trainer import METRIC_NAMES, PretrainingState, build_objective
 from albert_torch.training.checkpointing import load_checkpoint
 from albert_torch.training.data import collate
 from albert_torch.training.loop import Diverged
@@ -38,18 +39,20 @@ from albert_torch.training.model import load_tokenizer
 pytest.importorskip("accelerate")
 
 CONFIGS = ROOT / "configs" / "pretrain"
-NAMES = ("loss", "mlm_loss", "sop_loss", "mlm_accuracy", "sop_accuracy")
 
 
 def texts(folder: Path) -> Path:
-    """Two files of documents, a sentence a line: its words count up from a random one, and so do its first words."""
+    """Three files of documents with one sentence per line.
+
+    The words of a sentence count up, and so do the first words of the sentences of a document.
+    """
     folder.mkdir(exist_ok=True)
-    draw = random.Random(0)
+    rng = random.Random(0)
     for name in ("first.txt", "second.txt", "held.txt"):
         documents = []
         for _ in range(12):
-            start = draw.randrange(30)
-            lengths = [draw.randint(3, 8) for _ in range(draw.randint(2, 9))]
+            start = rng.randrange(30)
+            lengths = [rng.randint(3, 8) for _ in range(rng.randint(2, 9))]
             documents.append(
                 "\n".join(
                     " ".join(WORDS[(start + i + j) % 30] for j in range(n))
@@ -61,7 +64,7 @@ def texts(folder: Path) -> Path:
 
 
 def recipe(folder: Path, **changes: Any) -> PretrainingConfig:
-    """Twelve updates of eight rows, a checkpoint every four, the last file held out."""
+    """A config for twelve updates of eight examples, with a checkpoint every four."""
     corpus = texts(folder / "texts")
     values = {
         "corpus": [str(corpus)],
@@ -80,11 +83,11 @@ def recipe(folder: Path, **changes: Any) -> PretrainingConfig:
     return PretrainingConfig.from_dict({**values, **changes})
 
 
-def test_a_run_learns_and_reports_what_transformers_measures(tmp_path: Path) -> None:
-    """Kills: means over the wrong places or rows, an exported model that is not the trained one, held-out text in the
-    corpus.
+def test_a_run_learns_and_its_metrics_are_those_of_transformers(tmp_path: Path) -> None:
+    """Kills: means over the wrong tokens or examples, an exported model that is not the trained
+    one, dev texts in the corpus.
     """
-    how = recipe(
+    config = recipe(
         tmp_path,
         optimizer="adamw",
         learning_rate=5e-3,
@@ -93,43 +96,45 @@ def test_a_run_learns_and_reports_what_transformers_measures(tmp_path: Path) -> 
         eval_steps=100,
         dropout=0.0,
     )
-    result = pretrain(how, tmp_path / "run")
-    found = losses(tmp_path / "run")
-    assert len(found) == 300
-    assert sum(found[-10:]) < 0.8 * sum(found[:10])
-    assert result.scores["dev_mlm_accuracy"] > 0.1  # of 30 words; guessing finds 0.03
+    result = pretrain(config, tmp_path / "run")
+    training_losses = losses(tmp_path / "run")
+    assert len(training_losses) == 300
+    assert sum(training_losses[-10:]) < 0.8 * sum(training_losses[:10])
+    assert result.scores["dev_mlm_accuracy"] > 0.1  # of 30 words; guessing would reach 0.03
     assert json.loads((tmp_path / "run" / "result.json").read_text())["scores"] == result.scores
     assert (tmp_path / "run" / "curves.png").exists()
 
     model = transformers.AlbertForPreTraining.from_pretrained(
         tmp_path / "run", dtype=torch.float64
     ).eval()
-    rows = load_datasets(how, load_tokenizer(how), tmp_path / "run" / "corpus").dev
-    sums = dict.fromkeys(NAMES, 0.0)
-    places = 0
+    dev = load_datasets(config, load_tokenizer(config), tmp_path / "run" / "corpus").dev
+    sums = dict.fromkeys(METRIC_NAMES, 0.0)
+    num_masked = 0
     with torch.no_grad():
-        for row in rows:
-            batch = collate([row], 0)
+        for example in dev:
+            batch = collate([example], 0)
             output = model(**batch)
-            at = batch["labels"][0] != -100
-            places += int(at.sum())
-            logits = output.prediction_logits[0][at]
-            sums["mlm_loss"] += float(
-                torch.nn.functional.cross_entropy(logits, batch["labels"][0][at], reduction="sum")
-            )
-            sums["mlm_accuracy"] += int((logits.argmax(-1) == batch["labels"][0][at]).sum())
+            is_masked = batch["labels"][0] != -100
+            num_masked += int(is_masked.sum())
+            labels = batch["labels"][0][is_masked]
+            logits = output.prediction_logits[0][is_masked]
+            sums["mlm_loss"] += float(cross_entropy(logits, labels, reduction="sum"))
+            sums["mlm_accuracy"] += int((logits.argmax(-1) == labels).sum())
             order = batch["sentence_order_label"]
-            sums["sop_loss"] += float(torch.nn.functional.cross_entropy(output.sop_logits, order))
+            sums["sop_loss"] += float(cross_entropy(output.sop_logits, order))
             sums["sop_accuracy"] += int((output.sop_logits.argmax(-1) == order).sum())
-    want = {name: sums[name] / (places if "mlm" in name else len(rows)) for name in NAMES}
-    want["loss"] = want["mlm_loss"] + want["sop_loss"]
-    assert result.scores == pytest.approx(
-        {f"dev_{name}": value for name, value in want.items()}, abs=1e-5
-    )
+    means = {
+        name: sums[name] / (num_masked if "mlm" in name else len(dev)) for name in METRIC_NAMES
+    }
+    means["loss"] = means["mlm_loss"] + means["sop_loss"]
+    expected = {f"dev_{name}": value for name, value in means.items()}
+    assert result.scores == pytest.approx(expected, abs=1e-5)
 
 
-def test_held_out_texts_are_not_trained_on(tmp_path: Path) -> None:
-    """Kills: a file that is in the corpus and in the evaluation; a file left out that is not."""
+def test_dev_texts_are_not_trained_on(tmp_path: Path) -> None:
+    """Kills: a file that is in both the corpus and the dev texts, a file that is left out
+    wrongly.
+    """
     folder = texts(tmp_path / "texts")
     kept = [str(folder / "first.txt"), str(folder / "second.txt")]
     assert without_dev([str(folder)], [str(folder / "held.txt")]) == kept
@@ -149,29 +154,27 @@ def test_held_out_texts_are_not_trained_on(tmp_path: Path) -> None:
     ids=["lamb", "adamw"],
 )
 def test_an_interrupted_run_continues_bit_for_bit(tmp_path: Path, changes: dict[str, Any]) -> None:
-    """Kills: a stream that begins again or skips, moments that are lost, a worker that changes the order."""
-    how = recipe(tmp_path, **changes)
-    pretrain(how, tmp_path / "whole")
+    """Kills: a stream of examples that starts again or skips some, moments that are lost, workers
+    that change the order.
+    """
+    config = recipe(tmp_path, **changes)
+    pretrain(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
-        pretrain(how, tmp_path / "cut", on_update=stop_after(7))
-    pretrain(replace(how, num_workers=1), tmp_path / "cut", resume=True)
+        pretrain(config, tmp_path / "cut", on_update=stop_after(7))
+    pretrain(replace(config, num_workers=1), tmp_path / "cut", resume=True)
     assert same_tensors(last_tensors(tmp_path / "cut"), last_tensors(tmp_path / "whole"))
-    lines = [
-        [
-            {name: value for name, value in line.items() if name != "tokens_per_second"}
-            for line in read_metrics(tmp_path / run)
-        ]
-        for run in ("cut", "whole")
-    ]
-    assert lines[0] == lines[1]
+    cut, whole = (read_metrics(tmp_path / run) for run in ("cut", "whole"))
+    for line in (*cut, *whole):
+        line.pop("tokens_per_second", None)
+    assert cut == whole
 
 
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_kill_9_at_any_moment(tmp_path: Path, kills: int) -> None:
     """Kills: a checkpoint that can be half written, a resumed run that differs."""
-    how = recipe(tmp_path, steps=30 * kills, eval_steps=2)
-    (tmp_path / "recipe.toml").write_text(how.to_toml())
-    pretrain(how, tmp_path / "whole")
+    config = recipe(tmp_path, steps=30 * kills, eval_steps=2)
+    (tmp_path / "recipe.toml").write_text(config.to_toml())
+    pretrain(config, tmp_path / "whole")
     command = [sys.executable, str(ROOT / "scripts" / "pretrain.py"), str(tmp_path / "recipe.toml")]
     for _ in killed_runs(
         [*command, "--out", str(tmp_path / "cut"), "--resume"],
@@ -180,12 +183,12 @@ def test_kill_9_at_any_moment(tmp_path: Path, kills: int) -> None:
         kills,
     ):
         AlbertForPreTraining.from_pretrained(tmp_path / "cut")
-    pretrain(how, tmp_path / "cut", resume=True)
+    pretrain(config, tmp_path / "cut", resume=True)
     assert same_tensors(last_tensors(tmp_path / "cut"), last_tensors(tmp_path / "whole"))
     assert losses(tmp_path / "cut") == losses(tmp_path / "whole")
 
 
-WORKER = """
+SCRIPT = """
 import sys
 from albert_torch.pretraining import PretrainingConfig, pretrain
 for path in sys.argv[1:]:
@@ -193,21 +196,24 @@ for path in sys.argv[1:]:
 """
 
 
-def test_two_processes_are_one(tmp_path: Path) -> None:
-    """Kills: rows that both processes train on, means of unequal halves, a shared layer or a trust ratio that is a
-    shard's own.
+def test_two_processes_compute_the_run_of_one(tmp_path: Path) -> None:
+    """Kills: examples that both processes train on, means of unequal halves, a trust ratio of
+    a shard.
     """
-    how = recipe(
+    config = recipe(
         tmp_path,
         dtype="float64",
         dropout=0.0,
         model_config={**SHAPE, "classifier_dropout_prob": 0.0},
     )
-    pretrain(replace(how, gradient_accumulation_steps=2), tmp_path / "one")
+    pretrain(replace(config, gradient_accumulation_steps=2), tmp_path / "one")
     cache = tmp_path / "one" / "corpus"
-    two = {"two-ddp": replace(how, cache=str(cache)), "two-fsdp": replace(how, parallel="fsdp")}
-    run_two_processes(WORKER, write_recipes(two, tmp_path), tmp_path)
-    for name in two:
+    configs = {
+        "two-ddp": replace(config, cache=str(cache)),
+        "two-fsdp": replace(config, parallel="fsdp"),
+    }
+    run_two_processes(SCRIPT, write_recipes(configs, tmp_path), tmp_path)
+    for name in configs:
         assert losses(tmp_path / name) == pytest.approx(losses(tmp_path / "one"), abs=1e-9)
         ours, theirs = (
             torch.load(tmp_path / run / "last.pt", weights_only=True)["model"]
@@ -215,24 +221,26 @@ def test_two_processes_are_one(tmp_path: Path) -> None:
         )
         assert ours.keys() == theirs.keys()
         assert all(torch.allclose(ours[key], theirs[key], rtol=0, atol=1e-9) for key in ours)
-        evaluated = [
+        dev_losses = [
             [line["dev_loss"] for line in read_metrics(tmp_path / run) if "dev_loss" in line]
             for run in (name, "one")
         ]
-        assert evaluated[0] == pytest.approx(evaluated[1], abs=1e-9)
+        assert dev_losses[0] == pytest.approx(dev_losses[1], abs=1e-9)
 
 
-def test_resuming_another_run_says_what_differs(tmp_path: Path) -> None:
-    """Kills: a run continued on other text or with another rate, silently; a moved corpus that is refused."""
-    how = recipe(tmp_path)
-    pretrain(how, tmp_path / "run")
+def test_another_run_is_not_resumed(tmp_path: Path) -> None:
+    """Kills: a run that continues on other texts or with another learning rate, a corpus that was
+    moved and is refused.
+    """
+    config = recipe(tmp_path)
+    pretrain(config, tmp_path / "run")
     with pytest.raises(ValueError, match="already holds a run: resume it"):
-        pretrain(how, tmp_path / "run")
+        pretrain(config, tmp_path / "run")
     with pytest.raises(ValueError, match=r"learning_rate was 0\.01, is 0\.02"):
-        pretrain(replace(how, learning_rate=0.02), tmp_path / "run", resume=True)
+        pretrain(replace(config, learning_rate=0.02), tmp_path / "run", resume=True)
     moved = tmp_path / "moved"
     (tmp_path / "texts").rename(moved)
-    elsewhere = replace(how, corpus=[str(moved)], dev=[str(moved / "held.txt")])
+    elsewhere = replace(config, corpus=[str(moved)], dev=[str(moved / "held.txt")])
     result = (tmp_path / "run" / "result.json").read_bytes()
     pretrain(elsewhere, tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "result.json").read_bytes() == result
@@ -244,21 +252,17 @@ def test_resuming_another_run_says_what_differs(tmp_path: Path) -> None:
         pretrain(replace(elsewhere, cache=str(tmp_path / "new")), tmp_path / "run", resume=True)
 
 
-def test_a_loss_that_is_no_number_stops_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Kills: NaN weights saved or exported over good ones, a message that does not say where."""
+def test_a_loss_that_is_nan_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kills: NaN weights that replace good ones, a message that does not say where it happened."""
     compute_metrics, results = trainer.compute_metrics, []
 
-    def poisoned(*arguments: Any) -> torch.Tensor:
+    def nan_in_update_6(*arguments: Any) -> torch.Tensor:
         results.append(compute_metrics(*arguments))
         return results[-1] * math.nan if len(results) == 6 else results[-1]
 
-    monkeypatch.setattr(trainer, "compute_metrics", poisoned)
-    with pytest.raises(
-        Diverged,
-        match=r"update 6: the loss is nan.*on the examples from \(\d, 0, \d+\).*last good checkpoint",
-    ):
+    monkeypatch.setattr(trainer, "compute_metrics", nan_in_update_6)
+    message = r"update 6: the loss is nan.*on the examples from \(\d, 0, \d+\).*last good"
+    with pytest.raises(Diverged, match=message):
         pretrain(recipe(tmp_path, log_steps=100), tmp_path / "run")
     checkpoint = load_checkpoint(tmp_path / "run", PretrainingState)
     assert checkpoint is not None
@@ -268,7 +272,7 @@ def test_a_loss_that_is_no_number_stops_the_run(
 
 
 def test_a_run_needs_a_corpus(tmp_path: Path) -> None:
-    """Kills: a traceback where a sentence would do."""
+    """Kills: an error from deep inside instead of a sentence that says what to do."""
     with pytest.raises(ValueError, match="names no corpus"):
         pretrain(recipe(tmp_path, corpus=[]), tmp_path / "a")
     with pytest.raises(FileNotFoundError, match="no file or directory nowhere/at/all"):
@@ -287,42 +291,42 @@ def test_a_run_needs_a_corpus(tmp_path: Path) -> None:
     ):  # before a corpus is made ready, which may take hours
         pretrain(recipe(tmp_path, model_config={**SHAPE, "num_attention_heads": 5}), tmp_path / "d")
     assert not (tmp_path / "d").exists()
-    with pytest.raises(
-        ValueError, match="max_length=7 must be at least 8"
-    ):
+    with pytest.raises(ValueError, match="max_length=7 must be at least 8"):
         recipe(tmp_path, max_length=7)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
 def test_every_recipe_can_be_read(path: Path) -> None:
-    """Kills: a recipe with a key that does not exist; a published one that is not the paper's."""
-    how = PretrainingConfig.load(path)
+    """Kills: a recipe with a key that does not exist, one that differs from the paper."""
+    config = PretrainingConfig.load(path)
     if path.stem.endswith("-v2"):
         paper = (
-            how.learning_rate,
-            how.batch_size,
-            how.steps,
-            how.warmup_steps,
-            how.max_length,
-            how.optimizer,
+            config.learning_rate,
+            config.batch_size,
+            config.steps,
+            config.warmup_steps,
+            config.max_length,
+            config.optimizer,
         )
         assert paper == (0.00176, 4096, 125_000, 3_125, 512, "lamb")
         shape = json.loads((ROOT / "configs" / "model" / f"albert-{path.stem}.json").read_text())
-        assert {name: shape[name] for name in how.model_config} == how.model_config
-        assert (how.dropout, shape["hidden_dropout_prob"]) == (0.0, 0.0)
+        assert {name: shape[name] for name in config.model_config} == config.model_config
+        assert (config.dropout, shape["hidden_dropout_prob"]) == (0.0, 0.0)
 
 
 def test_position_embeddings_can_start_as_sinusoids(tmp_path: Path) -> None:
-    """Kills: waves of another length or deviation, sines and cosines apart, a trained checkpoint overwritten."""
-    how = recipe(tmp_path, sinusoidal_position_init=True)
-    model = build_objective(how, load_tokenizer(how)).model
+    """Kills: waves of a wrong length or deviation, sines and cosines that are not interleaved, a
+    trained checkpoint that is overwritten.
+    """
+    config = recipe(tmp_path, sinusoidal_position_init=True)
+    model = build_objective(config, load_tokenizer(config)).model
     weight = model.albert.embeddings.position_embeddings.weight
     for position, at in ((0, 0), (0, 1), (5, 4), (63, 9)):
         angle = position / 10_000 ** (2 * (at // 2) / 10)
         assert weight[position, at].item() == pytest.approx(
             0.1 * 2**0.5 * (math.cos, math.sin)[at % 2 == 0](angle), abs=1e-6
         )
-    pretrain(how, tmp_path / "run")
+    pretrain(config, tmp_path / "run")
     again = recipe(tmp_path, sinusoidal_position_init=True, model=str(tmp_path / "run"))
     trained = AlbertForPreTraining.from_pretrained(
         tmp_path / "run"
@@ -348,7 +352,7 @@ def test_every_key_reaches_the_examples_and_the_optimizer(tmp_path: Path) -> Non
         "encoding": "latin-1",
         "column": "body",
     }
-    how = recipe(
+    config = recipe(
         tmp_path,
         corpus=[str(corpus)],
         dev=[],
@@ -358,8 +362,8 @@ def test_every_key_reaches_the_examples_and_the_optimizer(tmp_path: Path) -> Non
         **keys,
         **cut,
     )
-    material = load_datasets(how, load_tokenizer(how), tmp_path / "corpus")
-    examples = material.examples
+    datasets = load_datasets(config, load_tokenizer(config), tmp_path / "corpus")
+    examples = datasets.examples
     assert (
         examples.seed,
         examples.options.short_seq_prob,
@@ -367,8 +371,8 @@ def test_every_key_reaches_the_examples_and_the_optimizer(tmp_path: Path) -> Non
         examples.options.max_segment_tokens,
     ) == (7, 1.0, True, 21)
     assert (examples.masking.masked_lm_prob, examples.masking.cumulative_probabilities) == (0.5, [])
-    assert {name: material.description[name] for name in cut} == cut
-    pretrain(how, tmp_path / "run")
+    assert {name: datasets.description[name] for name in cut} == cut
+    pretrain(config, tmp_path / "run")
     checkpoint = load_checkpoint(tmp_path / "run", PretrainingState)
     assert checkpoint is not None
     groups = checkpoint.optimizer["param_groups"]
