@@ -17,7 +17,7 @@ from albert_torch.cli.options import check_writable
 from albert_torch.cli.parser import UsageError
 from albert_torch.files import atomic_write
 
-FORMATS = ("text", "jsonl", "csv")
+OUTPUT_FORMATS = ("text", "jsonl", "csv")
 FORMAT_OF_SUFFIX = {".txt": "text", ".jsonl": "jsonl", ".csv": "csv"}
 
 
@@ -31,7 +31,7 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--format",
-        choices=FORMATS,
+        choices=OUTPUT_FORMATS,
         help="text (for people), jsonl (one JSON object per line) or csv (default: the suffix of "
         "--output; otherwise text on a terminal and jsonl in a pipe)",
     )

@@ -5,7 +5,7 @@ row, where a format has no lines). All formats except .json are read as a stream
 larger than memory.
 """
 
-from albert_torch.readers.lines import STDIN, Row, Source
+from albert_torch.readers.lines import STDIN, Row, TableSource
 from albert_torch.readers.table import (
     FORMATS,
     TEXT_COLUMN,
@@ -20,7 +20,7 @@ __all__ = [
     "STDIN",
     "TEXT_COLUMN",
     "Row",
-    "Source",
+    "TableSource",
     "read_document",
     "read_table",
     "read_texts",

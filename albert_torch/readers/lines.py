@@ -14,25 +14,25 @@ Row = dict[str, Any]
 NumberedRows = Iterator[tuple[int, Row]]
 """Rows with the number of their line, or of the row where a format has no lines."""
 
-Source = str | os.PathLike[str]
+TableSource = str | os.PathLike[str]
 """The path of a file, or "-" for the standard input."""
 
 STDIN = "-"
 
 
-def source_name(source: Source) -> str:
+def source_name(source: TableSource) -> str:
     """Return what error messages call a file."""
     return "standard input" if os.fspath(source) == STDIN else os.fspath(source)
 
 
-def open_binary(source: Source) -> contextlib.AbstractContextManager[BinaryIO]:
+def open_binary(source: TableSource) -> contextlib.AbstractContextManager[BinaryIO]:
     """Open a file for reading bytes; the standard input is not closed afterwards."""
     if os.fspath(source) == STDIN:
         return contextlib.nullcontext(sys.stdin.buffer)
     return open(source, "rb")
 
 
-def read_lines(source: Source) -> Iterator[str]:
+def read_lines(source: TableSource) -> Iterator[str]:
     """Yield the lines of a file with their line ends, without a byte-order mark.
 
     Only a line feed ends a line. Bytes are decoded line by line, so that an error can name the

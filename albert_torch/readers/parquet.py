@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 from albert_torch.readers.lines import (
     NumberedRows,
-    Source,
+    TableSource,
     missing_column,
     open_binary,
     source_name,
 )
 
 
-def parquet_rows(source: Source, columns: Sequence[str] | None) -> NumberedRows:
+def parquet_rows(source: TableSource, columns: Sequence[str] | None) -> NumberedRows:
     """Yield the rows of a Parquet file, which is read in batches.
 
     Args:

@@ -14,7 +14,7 @@ from albert_torch.readers.lines import (
     STDIN,
     NumberedRows,
     Row,
-    Source,
+    TableSource,
     missing_column,
     read_lines,
     source_name,
@@ -26,7 +26,7 @@ TEXT_COLUMN = "text"  # the only column of a .txt file
 
 
 def read_table(
-    source: Source,
+    source: TableSource,
     columns: Sequence[str] | None = None,
     *,
     format: str | None = None,
@@ -72,7 +72,7 @@ def read_table(
 
 
 def read_texts(
-    source: Source, column: str = TEXT_COLUMN, *, format: str | None = None
+    source: TableSource, column: str = TEXT_COLUMN, *, format: str | None = None
 ) -> Iterator[str]:
     """Yield the texts of a file: those of one column of a table, or the lines of any other file.
 
@@ -109,7 +109,7 @@ def read_texts(
         yield text
 
 
-def read_document(source: Source) -> str:
+def read_document(source: TableSource) -> str:
     """Return the whole text of a UTF-8 file, without a byte-order mark.
 
     Every line end becomes a line feed.
@@ -122,7 +122,7 @@ def read_document(source: Source) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def table_format(source: Source, format: str | None = None) -> str:
+def table_format(source: TableSource, format: str | None = None) -> str:
     """Return the format of a table: `format` if it is given, otherwise that of the file's suffix.
 
     Raises:
@@ -154,7 +154,7 @@ class _Table:
 
 
 def _open_table(
-    source: Source,
+    source: TableSource,
     format: str | None,
     columns: Sequence[str] | None,
     header: Sequence[str] | None = None,
@@ -183,7 +183,7 @@ def _text_rows(lines: Iterator[str]) -> NumberedRows:
         yield number, {TEXT_COLUMN: line.removesuffix("\n").removesuffix("\r")}
 
 
-def _suffix(source: Source) -> str:
+def _suffix(source: TableSource) -> str:
     return Path(source).suffix.lower().removeprefix(".")
 
 

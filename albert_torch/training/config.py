@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 from albert_torch.training.options import Options, option
 
-DTYPES = ("float32", "bfloat16", "float64")
+TRAINING_DTYPES = ("float32", "bfloat16", "float64")
 PARALLEL = ("ddp", "fsdp")
 ConfigT = TypeVar("ConfigT", bound="TrainingConfig")
 
@@ -77,8 +77,8 @@ class TrainingConfig(Options):
     )
     dtype: str = option(
         "float32",
-        f"one of {', '.join(DTYPES)}; bfloat16: float32 weights, bfloat16 matrix products",
-        choices=DTYPES,
+        f"one of {', '.join(TRAINING_DTYPES)}; bfloat16: float32 weights, bfloat16 matrix products",
+        choices=TRAINING_DTYPES,
     )
     parallel: str = option(
         "ddp",

@@ -30,7 +30,7 @@ from albert_torch.training.config import TrainingConfig
 from albert_torch.training.data import Inputs
 from albert_torch.training.distributed import Runtime
 from albert_torch.training.metric_logger import MetricLogger
-from albert_torch.training.schedules import Schedule
+from albert_torch.training.schedules import LRSchedule
 
 ConfigT = TypeVar("ConfigT", bound=TrainingConfig, covariant=True)
 
@@ -74,7 +74,7 @@ class Learner:
 
     model: nn.Module
     optimizer: Optimizer
-    lr_multiplier: Schedule
+    lr_multiplier: LRSchedule
 
 
 @dataclass

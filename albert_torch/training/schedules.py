@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-Schedule = Callable[[int], float]  # number of the update, from 0 -> factor of the learning rate
+LRSchedule = Callable[[int], float]  # number of the update, from 0 -> factor of the learning rate
 
 
 def linear_decay_after_warmup(step: int, warmup_steps: int, total_steps: int) -> float:

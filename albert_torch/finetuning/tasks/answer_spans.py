@@ -14,7 +14,7 @@ from albert_torch.finetuning.tasks.formats.squad import SquadQuestion
 MAX_ANSWER_TOKENS = 30
 NUM_CANDIDATES = 20  # the best starts and the best ends, which are paired
 
-Span = tuple[int, int]
+AnswerSpan = tuple[int, int]
 """The first character of a token or answer in the text, and the one behind its last."""
 
 
@@ -29,10 +29,10 @@ class Window:
     """
 
     question: int
-    offsets: list[Span | None]
+    offsets: list[AnswerSpan | None]
 
 
-def answer_tokens(question: SquadQuestion, window: Window) -> Span:
+def answer_tokens(question: SquadQuestion, window: Window) -> AnswerSpan:
     """Return the first and last token of a question's first answer.
 
     Both are 0, the [CLS] token, if the question has no answer or the window does not hold all of
@@ -56,8 +56,8 @@ def answer_tokens(question: SquadQuestion, window: Window) -> Span:
 
 
 def best_span(
-    start: Tensor, end: Tensor, offsets: Sequence[Span | None]
-) -> tuple[float, Span | None]:
+    start: Tensor, end: Tensor, offsets: Sequence[AnswerSpan | None]
+) -> tuple[float, AnswerSpan | None]:
     """Return the score of the best span of a window, and its place in the text.
 
     The score is the sum of the scores of the first and the last token. The best `NUM_CANDIDATES`

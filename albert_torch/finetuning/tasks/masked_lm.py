@@ -19,7 +19,7 @@ from albert_torch.readers import read_texts
 from albert_torch.training.data import Batch, Inputs
 from albert_torch.training.options import Options, option
 
-MASK_SHARE, KEEP_SHARE = 0.8, 0.1  # of the selected tokens; the other 10 % are replaced at random
+_MASK_SHARE, _KEEP_SHARE = 0.8, 0.1  # of the selected tokens; the other 10 % are replaced at random
 
 
 @dataclass
@@ -81,8 +81,8 @@ class MaskedLM(Task):
         selected = (selection < self.options.masked_lm_prob) | (selection == selection.min())
         labels = ids.where(selected, torch.tensor(IGNORE_INDEX))
         random_ids = torch.randint(len(self.tokenizer), ids.shape, generator=generator)
-        masked = selected & (replacement < MASK_SHARE)
-        randomized = selected & (replacement >= MASK_SHARE + KEEP_SHARE)
+        masked = selected & (replacement < _MASK_SHARE)
+        randomized = selected & (replacement >= _MASK_SHARE + _KEEP_SHARE)
         ids = torch.where(masked, torch.tensor(self.tokenizer.mask_token_id), ids)
         ids = torch.where(randomized, random_ids, ids)
         return {"input_ids": ids.tolist(), "labels": labels.tolist()}

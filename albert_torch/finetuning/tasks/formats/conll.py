@@ -9,7 +9,7 @@ from pathlib import Path
 from albert_torch.readers import read_texts
 
 DOCUMENT_MARK = "-DOCSTART-"
-COLUMN = re.compile(r"[^ \t\r]+")  # other white space, such as U+00A0, can be part of a word
+_COLUMN = re.compile(r"[^ \t\r]+")  # other white space, such as U+00A0, can be part of a word
 
 TaggedSentence = tuple[list[str], list[str]]
 """The words of a sentence and their tags."""
@@ -27,7 +27,7 @@ def read_conll(path: Path) -> Iterator[TaggedSentence]:
     words: list[str] = []
     tags: list[str] = []
     for number, line in enumerate(read_texts(path, format="txt"), 1):
-        columns = COLUMN.findall(line)
+        columns = _COLUMN.findall(line)
         if columns and columns[0] != DOCUMENT_MARK:
             if len(columns) < 2:
                 raise ValueError(f"{path}, line {number}: {line!r} needs a word and a tag")
