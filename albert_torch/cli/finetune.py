@@ -13,6 +13,7 @@ from albert_torch.cli.recipe_options import (
     add_recipe_arguments,
     add_run_arguments,
     load_recipe,
+    resume_hint,
 )
 from albert_torch.recipe_files import Recipe, recipe_path
 
@@ -125,7 +126,8 @@ def run(args: argparse.Namespace) -> int:
             raise UsageError(f"{option} is an option of {tasks}, not of the task of this recipe")
     names = [*(field.name for field in dataclasses.fields(FinetuningConfig)), *args.task_keys]
     config = load_recipe(args, FinetuningConfig, "finetune", names)
-    results = finetune(config, args.out, resume=args.resume)
+    with resume_hint(args):
+        results = finetune(config, args.out, resume=args.resume)
     if first_process():
         for result in results:
             print(_line(result))

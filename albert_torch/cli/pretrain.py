@@ -5,7 +5,12 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from albert_torch.cli.recipe_options import add_recipe_arguments, add_run_arguments, load_recipe
+from albert_torch.cli.recipe_options import (
+    add_recipe_arguments,
+    add_run_arguments,
+    load_recipe,
+    resume_hint,
+)
 
 SUMMARY = "Pretrain a model on your texts, by a recipe."
 EXAMPLES = """\
@@ -87,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
 
     names = [field.name for field in dataclasses.fields(PretrainingConfig)]
     config = load_recipe(args, PretrainingConfig, "pretrain", names)
-    result = pretrain(config, args.out, resume=args.resume)
+    with resume_hint(args):
+        result = pretrain(config, args.out, resume=args.resume)
     if first_process():
         scores = ", ".join(
             f"{name.removeprefix('dev_')} {value:.4f}" for name, value in result.scores.items()

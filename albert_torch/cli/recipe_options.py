@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from albert_torch.cli.parser import UsageError
@@ -125,3 +128,17 @@ def load_recipe(
             raise UsageError(mistake) from error  # the option is wrong, not the file
         raise
     return config if args.scale == 1.0 else config.scaled(args.scale)
+
+
+@contextmanager
+def resume_hint(args: argparse.Namespace) -> Iterator[None]:
+    """Say, when a run is interrupted after its first checkpoint, how to continue it."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        from albert_torch.training.checkpointing import CHECKPOINT_FILE
+
+        if any(Path(args.out).rglob(CHECKPOINT_FILE)):
+            hint = f"{args.out} has a checkpoint: the same command with --resume continues there"
+            print(f"\n{hint}", file=sys.stderr)
+        raise

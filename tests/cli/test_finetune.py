@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from helpers.constants import ROOT
@@ -15,6 +16,7 @@ from helpers.word_models import CommandLine, run_process
 from albert_torch.cli.finetune import TOPICS
 from albert_torch.cli.main import command_parser
 from albert_torch.finetuning import FinetuningConfig
+from albert_torch.training.checkpointing import save_checkpoint
 
 pytest.importorskip("accelerate")
 
@@ -69,6 +71,24 @@ def test_several_seeds_and_resuming(cli: CommandLine, recipe_file: Path, tmp_pat
     assert "--resume" in err or "resume" in err
     resumed = cli.output("finetune", recipe_file, *options, "--resume")
     assert resumed == out
+
+
+def test_an_interrupted_run_says_how_to_continue(
+    cli: CommandLine, recipe_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Catches: Ctrl-C after hours, and no word about the checkpoint."""
+
+    def interrupted_after_saving(*args: Any, **options: Any) -> None:
+        save_checkpoint(*args, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("albert_torch.training.loop.save_checkpoint", interrupted_after_saving)
+    code, out, err = cli("finetune", recipe_file, "--out", tmp_path / "run")
+    assert (code, out) == (130, "")
+    hint = f"{tmp_path / 'run'} has a checkpoint: the same command with --resume continues there"
+    assert hint in err.splitlines()
+    monkeypatch.undo()
+    assert cli("finetune", recipe_file, "--out", tmp_path / "run", "--resume").code == 0
 
 
 def test_a_packaged_recipe_by_name(cli: CommandLine, tmp_path: Path) -> None:
