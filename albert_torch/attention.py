@@ -191,8 +191,11 @@ def varlen_kernel_works(
 
 PADDED_BACKENDS: dict[str, PaddedBackend] = {"eager": eager, "sdpa": sdpa}
 PACKED_BACKENDS: dict[str, PackedBackend] = {"varlen": varlen}
-BACKENDS = (*PADDED_BACKENDS, *PACKED_BACKENDS)
-"""The names that `attn_implementation` may have."""
+
+
+def backend_names() -> list[str]:
+    """Return the names that `attn_implementation` may have."""
+    return [*PADDED_BACKENDS, *PACKED_BACKENDS]
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from albert_torch.attention import BACKENDS
+from albert_torch.attention import backend_names
 from albert_torch.config import AlbertConfig
 from albert_torch.initialization import init_parameter
 
@@ -151,9 +151,10 @@ class ClientInterface(nn.Module):
         Raises:
             ValueError: If there is no backend of that name.
         """
-        if name not in BACKENDS:
+        names = backend_names()
+        if name not in names:
             raise ValueError(
-                f"attn_implementation={name!r} is not known; use one of {', '.join(BACKENDS)}"
+                f"attn_implementation={name!r} is not known; use one of {', '.join(names)}"
             )
         self.base_model._attn_implementation = name
 

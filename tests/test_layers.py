@@ -9,6 +9,7 @@ from helpers.reference import batch, pair, run, worst
 from torch import nn
 
 from albert_torch import AlbertConfig, AlbertModel
+from albert_torch.attention import PACKED_BACKENDS, backend_names
 
 
 @pytest.mark.parametrize("chunk", [1, 4, 100])
@@ -83,11 +84,11 @@ def test_every_dropout_fires_as_often_as_it_should() -> None:
     assert worst(first, model(**inputs).last_hidden_state) > 1e-3
 
 
-@pytest.mark.parametrize("attention", ["eager", "sdpa", "varlen"])
+@pytest.mark.parametrize("attention", backend_names())
 def test_attention_dropout_fires_in_training_alone(attention: str) -> None:
     """Catches: a backend without dropout in training, or with it in evaluation."""
     config = AlbertConfig(**SHARED, attention_probs_dropout_prob=0.5)
-    unpad = attention == "varlen"
+    unpad = attention in PACKED_BACKENDS
     model = AlbertModel(config, attn_implementation=attention, unpad=unpad).train()
     inputs = batch(SHARED)
     assert worst(model(**inputs).last_hidden_state, model(**inputs).last_hidden_state) > 1e-3

@@ -14,6 +14,7 @@ from helpers.reference import batch, pair, run, worst
 from torch import nn
 
 from albert_torch import AlbertConfig, AlbertModel
+from albert_torch.attention import PADDED_BACKENDS, backend_names
 
 
 def states(output: Any, config: dict[str, Any]) -> Any:
@@ -24,14 +25,14 @@ def states(output: Any, config: dict[str, Any]) -> Any:
 @pytest.mark.parametrize("config", GROUPS, ids=GROUP_IDS)
 @pytest.mark.parametrize(
     ("attention", "unpad"),
-    [("eager", False), ("eager", True), ("sdpa", False), ("sdpa", True), ("varlen", True)],
+    [(name, False) for name in PADDED_BACKENDS] + [(name, True) for name in backend_names()],
 )
 @pytest.mark.parametrize("lengths", [(9, 5, 1), (7, 7)], ids=["ragged", "full"])
 def test_every_hidden_state_equals_transformers(
     config: Any, unpad: bool, attention: str, lengths: Any
 ) -> None:
     """Catches: eps 1e-5, a swapped residual, a wrong group or inner layer, a reversed mask."""
-    reference_attention = "sdpa" if attention == "varlen" else attention
+    reference_attention = "eager" if attention == "eager" else "sdpa"
     theirs, ours = pair("AlbertModel", config, attention=reference_attention, unpad=unpad)
     ours.set_attn_implementation(attention)
     inputs = batch(config, lengths)
@@ -96,7 +97,7 @@ def test_masks_of_four_dimensions(attention: str) -> None:
 
 @pytest.mark.parametrize(
     ("attention", "unpad"),
-    [("eager", False), ("sdpa", False), ("sdpa", True), ("varlen", True)],
+    [(name, False) for name in PADDED_BACKENDS] + [(name, True) for name in backend_names()],
 )
 def test_a_row_with_nothing_to_attend_to_is_finite(attention: str, unpad: bool) -> None:
     """Catches: a softmax over minus infinities."""
