@@ -1,5 +1,6 @@
 """Configuration of the test run: markers that skip tests, and a seed and one thread for each."""
 
+import importlib.metadata
 import os
 from pathlib import Path
 
@@ -19,6 +20,9 @@ def skip_reasons() -> dict[str, str]:
         reasons["slow"] = "takes minutes: set $ALBERT_TORCH_SLOW=1"
     if not torch.cuda.is_available():
         reasons["gpu"] = "needs a CUDA device"
+    transformers_version = importlib.metadata.version("transformers")
+    if int(transformers_version.partition(".")[0]) < 5:
+        reasons["transformers5"] = f"transformers {transformers_version} differs from version 5"
     return reasons
 
 

@@ -150,6 +150,7 @@ def test_outputs_have_the_fields_and_positions_of_transformers(name: str) -> Non
         assert worst(as_tuple[0], got[0]) == worst(got[0], first) == 0
 
 
+@pytest.mark.transformers5
 @pytest.mark.parametrize("name", CLASS_NAMES)
 def test_forward_takes_the_arguments_of_transformers(name: str) -> None:
     """Catches: an argument with another name or position (Trainer reads the signature)."""

@@ -18,8 +18,8 @@ from albert_torch.attention import PADDED_BACKENDS, backend_names
 
 
 def states(output: Any, config: dict[str, Any]) -> Any:
-    """transformers' hidden states after each run of a group; it keeps those of inner layers too."""
-    return output.hidden_states[:: config["inner_group_num"]]
+    """transformers' hidden states after each run of a group; version 5 keeps inner layers too."""
+    return output.hidden_states[:: (len(output.hidden_states) - 1) // config["num_hidden_layers"]]
 
 
 @pytest.mark.parametrize("config", GROUPS, ids=GROUP_IDS)
@@ -67,6 +67,7 @@ def test_attentions_equal_transformers(config: Any, unpad: bool) -> None:
     assert run(ours, inputs).attentions is None
 
 
+@pytest.mark.transformers5
 @pytest.mark.parametrize("attention", ["eager", "sdpa"])
 def test_masks_of_four_dimensions(attention: str) -> None:
     """Catches: queries and keys exchanged in the mask, a float mask read as bool."""
