@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from helpers.constants import ROOT
-from helpers.small_runs import recipe
+from helpers.small_runs import small_config
 from helpers.word_models import CommandLine, run_process
 
 from albert_torch.cli.finetune import TOPICS
@@ -25,7 +25,7 @@ pytest.importorskip("accelerate")
 def recipe_file(tmp_path: Path) -> Path:
     """The recipe of a run of seconds."""
     path = tmp_path / "small.toml"
-    path.write_text(recipe(tmp_path).to_toml())
+    path.write_text(small_config(tmp_path).to_toml())
     return path
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 import torch
-from helpers.small_runs import recipe, stop_after
+from helpers.small_runs import small_config, stop_after
 
 from albert_torch.finetuning import StopReason, finetune
 from albert_torch.finetuning.attempt import FinetuningState
@@ -62,7 +62,7 @@ def test_a_collapsed_run_starts_again(tmp_path: Path, caplog: pytest.LogCaptureF
     """Kills: a collapse without a warning, a restart with the same seed or learning rate, one that
     a resumed run forgets.
     """
-    config = recipe(tmp_path, learning_rate=4e-12, restarts_on_collapse=2)
+    config = small_config(tmp_path, learning_rate=4e-12, restarts_on_collapse=2)
     (result,) = finetune(config, tmp_path / "run")
     assert "the model has collapsed" in caplog.text
     assert "lower learning_rate" in caplog.text
@@ -79,7 +79,7 @@ def test_a_collapse_is_remembered(tmp_path: Path) -> None:
     """Kills: a run that was interrupted after its collapse and then goes on with the
     collapsed model.
     """
-    config = recipe(tmp_path, learning_rate=4e-12, restarts_on_collapse=2)
+    config = small_config(tmp_path, learning_rate=4e-12, restarts_on_collapse=2)
     finetune(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         finetune(config, tmp_path / "cut", on_update=stop_after(8))  # where the first one collapses
@@ -92,7 +92,7 @@ def test_a_healthy_run_is_not_called_collapsed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Kills: false alarms during the warmup or while the loss falls."""
-    config = recipe(tmp_path, learning_rate=5e-3, steps=60, eval_steps=20)
+    config = small_config(tmp_path, learning_rate=5e-3, steps=60, eval_steps=20)
     (result,) = finetune(config, tmp_path / "run")
     assert not result.collapsed
     assert "collapsed" not in caplog.text

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from helpers.constants import ROOT
-from helpers.small_runs import recipe
+from helpers.small_runs import small_config
 
 from albert_torch.cli.main import main
 from albert_torch.finetuning import FinetuningConfig
@@ -102,7 +102,7 @@ def test_errors_name_the_file(tmp_path: Path) -> None:
 
 def test_the_text_of_a_recipe_is_the_recipe(tmp_path: Path) -> None:
     """Kills: a key lost on the way to recipe.toml, an escaped text that is not unescaped."""
-    config = recipe(
+    config = small_config(
         tmp_path, labels=["a b", 'c"d'], dropout=None, classifier_dropout=None, text="ünï\\code"
     )
     (tmp_path / "recipe.toml").write_text(config.to_toml(), encoding="utf-8")
@@ -120,7 +120,7 @@ def test_every_key_is_an_option(
         return []
 
     monkeypatch.setattr(sys.modules["albert_torch.finetuning.finetune"], "finetune", record)
-    config = recipe(tmp_path)
+    config = small_config(tmp_path)
     (tmp_path / "recipe.toml").write_text(config.to_toml())
     arguments = [str(tmp_path / "recipe.toml"), "--out", "x", "--learning-rate", "3e-5"]
     arguments += ["--steps", "7", "--no-unpad", "--labels", "no,yes", "--dropout", "none"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.small_runs import last_tensors, recipe, same_tensors, sentences
+from helpers.small_runs import last_tensors, same_tensors, sentences, small_config
 
 from albert_torch import AlbertForSequenceClassification
 from albert_torch.cli.main import main
@@ -104,7 +104,7 @@ def config_for(folder: Path, **options: Any) -> FinetuningConfig:
         "dev": str(folder / "dev.txt"),
         "test": str(folder / "dev.txt"),
     }
-    return recipe(folder, **{**values, **options})
+    return small_config(folder, **{**values, **options})
 
 
 def test_a_task_class_trains_resumes_and_predicts(tmp_path: Path, keyword_task: type[Task]) -> None:

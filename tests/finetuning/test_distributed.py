@@ -8,9 +8,9 @@ import torch
 from helpers.small_runs import (
     WORDS,
     losses,
-    recipe,
     run_two_processes,
     sentences,
+    small_config,
     write_recipes,
 )
 
@@ -62,7 +62,7 @@ for path in sys.argv[1:]:
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directories of all runs: `one-*` on this process and `two-*` on two processes."""
     folder = tmp_path_factory.mktemp("runs")
-    tags = recipe(
+    tags = small_config(
         folder,
         task="conll",
         data=str(tagged_sentences(folder / "conll")),
@@ -71,17 +71,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     text = folder / "text.txt"
     text.write_text("\n".join(" ".join(WORDS[i % 30 : i % 30 + 9]) for i in range(60)))
-    words = recipe(folder, task="mlm", data="", train=str(text), dev="none", max_length=12, **EXACT)
+    words = small_config(
+        folder, task="mlm", data="", train=str(text), dev="none", max_length=12, **EXACT
+    )
     finetune(tags, folder / "one-tags")
     finetune(words, folder / "one-words")
     configs = {
         "two-tags-ddp": tags,
         "two-tags-fsdp": replace(tags, parallel="fsdp"),
         "two-words-fsdp": replace(words, parallel="fsdp"),
-        "two-ddp-whole": recipe(folder),
-        "two-ddp-cut": recipe(folder),
-        "two-fsdp-whole": recipe(folder, parallel="fsdp"),
-        "two-fsdp-cut": recipe(folder, parallel="fsdp"),
+        "two-ddp-whole": small_config(folder),
+        "two-ddp-cut": small_config(folder),
+        "two-fsdp-whole": small_config(folder, parallel="fsdp"),
+        "two-fsdp-cut": small_config(folder, parallel="fsdp"),
     }
     run_two_processes(SCRIPT, write_recipes(configs, folder), folder)
     return folder

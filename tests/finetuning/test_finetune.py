@@ -15,8 +15,8 @@ from helpers.small_runs import (
     killed_runs,
     last_tensors,
     losses,
-    recipe,
     same_tensors,
+    small_config,
     table,
 )
 
@@ -119,8 +119,8 @@ def test_how_a_batch_is_computed_does_not_change_the_losses(
     micro-batch whose gradient is lost.
     """
     exact = {"dtype": "float64", "dropout": 0.0, "classifier_dropout": 0.0}
-    finetune(recipe(tmp_path, **exact), tmp_path / "a")
-    finetune(recipe(tmp_path, **exact, **changes), tmp_path / "b")
+    finetune(small_config(tmp_path, **exact), tmp_path / "a")
+    finetune(small_config(tmp_path, **exact, **changes), tmp_path / "b")
     assert losses(tmp_path / "a") == pytest.approx(losses(tmp_path / "b"), abs=1e-12)
 
 
@@ -134,7 +134,7 @@ def test_an_interrupted_run_continues_bit_for_bit(tmp_path: Path, changes: dict[
     """Kills: moments, dropout or an order of examples that are not continued; lines of
     metrics.jsonl that are written twice.
     """
-    config = recipe(tmp_path, **changes)
+    config = small_config(tmp_path, **changes)
     finetune(config, tmp_path / "whole")
     finetune_in_two_parts(config, tmp_path / "cut")
     assert same_tensors(last_tensors(tmp_path / "cut"), last_tensors(tmp_path / "whole"))
@@ -150,7 +150,7 @@ def test_an_interrupted_run_continues_bit_for_bit(tmp_path: Path, changes: dict[
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_kill_9_at_any_moment(tmp_path: Path, kills: int) -> None:
     """Kills: a checkpoint or a model that can be half written, a resumed run that differs."""
-    config = recipe(tmp_path, steps=30 * kills, eval_steps=2)
+    config = small_config(tmp_path, steps=30 * kills, eval_steps=2)
     (tmp_path / "recipe.toml").write_text(config.to_toml())
     finetune(config, tmp_path / "whole")
     command = [sys.executable, str(ROOT / "scripts" / "finetune.py"), str(tmp_path / "recipe.toml")]
@@ -164,12 +164,12 @@ def test_kill_9_at_any_moment(tmp_path: Path, kills: int) -> None:
 
 def test_another_run_is_not_resumed(tmp_path: Path) -> None:
     """Kills: a run that is continued with another batch size or other data without an error."""
-    config = recipe(tmp_path)
+    config = small_config(tmp_path)
     finetune(config, tmp_path / "run")
     with pytest.raises(ValueError, match="already holds a run"):
         finetune(config, tmp_path / "run")
     with pytest.raises(ValueError, match="batch_size was 8, is 4"):
-        finetune(recipe(tmp_path, batch_size=4), tmp_path / "run", resume=True)
+        finetune(small_config(tmp_path, batch_size=4), tmp_path / "run", resume=True)
     table(tmp_path / "data", train=44, dev=20)
     with pytest.raises(ValueError, match="number of training examples was 43, is 44"):
         finetune(config, tmp_path / "run", resume=True)
@@ -186,7 +186,7 @@ def test_a_loss_that_is_nan_stops_the_run(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(trainer, "compute_loss", nan_in_update_6)
     message = r"update 6: the loss is nan.* on the training examples \[\d+, .*last good checkpoint"
     with pytest.raises(Diverged, match=message):
-        finetune(recipe(tmp_path, log_steps=4), tmp_path / "run")
+        finetune(small_config(tmp_path, log_steps=4), tmp_path / "run")
     checkpoint = load_checkpoint(tmp_path / "run", FinetuningState)
     assert checkpoint is not None
     assert checkpoint.state.step == 4
@@ -196,7 +196,7 @@ def test_a_run_continues_after_a_full_disk(tmp_path: Path, monkeypatch: pytest.M
     """Kills: a truncated last.pt, a partial file that stays, an error that does not say what
     to do.
     """
-    config = recipe(tmp_path)
+    config = small_config(tmp_path)
     save = torch.save
 
     def full_after_step_4(content: Any, path: Any) -> None:
@@ -222,7 +222,7 @@ def test_the_best_model_is_kept(tmp_path: Path) -> None:
     """Kills: the last model in its place, a result that names another step, a head without its
     labels, predictions of the last model.
     """
-    config = recipe(tmp_path, steps=60, learning_rate=5e-3, eval_steps=10, test="dev.tsv")
+    config = small_config(tmp_path, steps=60, learning_rate=5e-3, eval_steps=10, test="dev.tsv")
     (result,) = finetune(config, tmp_path / "run")
     accuracies = {
         line["step"]: line["dev_accuracy"]
@@ -252,7 +252,7 @@ def test_the_best_model_is_kept(tmp_path: Path) -> None:
 
 def test_without_a_dev_split_the_last_model_is_kept(tmp_path: Path) -> None:
     """Kills: a run that leaves no model, or that of an earlier step."""
-    (result,) = finetune(recipe(tmp_path, dev="none"), tmp_path / "run")
+    (result,) = finetune(small_config(tmp_path, dev="none"), tmp_path / "run")
     assert (result.best, result.scores) == (None, {})
     model = AlbertForSequenceClassification.from_pretrained(tmp_path / "run")
     assert same_tensors(dict(model.state_dict()), torch.load(tmp_path / "run" / "last.pt")["model"])
@@ -262,7 +262,7 @@ def test_early_stopping(tmp_path: Path) -> None:
     """Kills: a patience that is never reached, or at once; a stopped run that goes on when
     resumed.
     """
-    config = recipe(tmp_path, learning_rate=0.0, steps=40, eval_steps=2, patience=3)
+    config = small_config(tmp_path, learning_rate=0.0, steps=40, eval_steps=2, patience=3)
     (result,) = finetune(config, tmp_path / "run")
     assert (result.stop_reason, result.step, result.best_step) == (StopReason.EARLY_STOPPING, 8, 2)
     assert finetune(config, tmp_path / "run", resume=True)[0] == result
@@ -271,14 +271,16 @@ def test_early_stopping(tmp_path: Path) -> None:
 def test_an_unknown_metric_is_named(tmp_path: Path) -> None:
     """Kills: a KeyError after the first epoch."""
     with pytest.raises(ValueError, match="metric='f2' is not known; the task has accuracy"):
-        finetune(recipe(tmp_path, metric="f2"), tmp_path / "run")
+        finetune(small_config(tmp_path, metric="f2"), tmp_path / "run")
 
 
 def test_each_seed_is_another_run(tmp_path: Path) -> None:
     """Kills: the same order, dropout or initial weights for every seed, a median of other
     values.
     """
-    results = finetune(recipe(tmp_path, seeds=3, steps=8, learning_rate=0.0), tmp_path / "run")
+    results = finetune(
+        small_config(tmp_path, seeds=3, steps=8, learning_rate=0.0), tmp_path / "run"
+    )
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["values"] == [result.best for result in results]
     assert summary["median"] == sorted(summary["values"])[1]
@@ -291,7 +293,7 @@ def test_each_seed_is_another_run(tmp_path: Path) -> None:
 
 def test_too_few_examples(tmp_path: Path) -> None:
     """Kills: an update without a gradient, a division by zero."""
-    config = recipe(tmp_path, gradient_accumulation_steps=4)
+    config = small_config(tmp_path, gradient_accumulation_steps=4)
     table(tmp_path / "data", train=3, dev=2)
     with pytest.raises(ValueError, match="3 training examples are too few for 1 processes with"):
         finetune(config, tmp_path / "run")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers.constants import SHARED
 from helpers.lora import add_random_lora, logits, random_model
-from helpers.small_runs import finetune_in_two_parts, recipe
+from helpers.small_runs import finetune_in_two_parts, small_config
 from safetensors.torch import load_file
 
 from albert_torch import (
@@ -55,8 +55,8 @@ def test_an_adapter_holds_what_was_trained(tmp_path: Path, per_depth: bool) -> N
 def test_a_run_trains_lora_layers_and_can_be_resumed(tmp_path: Path) -> None:
     """Kills: a frozen weight that moves, an adapter that does not load, deltas lost in last.pt."""
     pytest.importorskip("accelerate")
-    finetune(recipe(tmp_path, steps=2), tmp_path / "start")
-    config = recipe(
+    finetune(small_config(tmp_path, steps=2), tmp_path / "start")
+    config = small_config(
         tmp_path, model=str(tmp_path / "start"), model_config={}, lora_rank=2, lora_per_depth=True
     )
     finetune(config, tmp_path / "whole")
@@ -80,11 +80,11 @@ def adapters(tmp_path: Path) -> dict[bool, Path]:
     ones (True).
     """
     pytest.importorskip("accelerate")
-    finetune(recipe(tmp_path, steps=2), tmp_path / "start")
+    finetune(small_config(tmp_path, steps=2), tmp_path / "start")
     start = {"model": str(tmp_path / "start"), "model_config": {}, "learning_rate": 0.05}
     directories = {False: tmp_path / "shared", True: tmp_path / "per-depth"}
     for per_depth, directory in directories.items():
-        config = recipe(
+        config = small_config(
             tmp_path, steps=4, eval_steps=4, lora_rank=2, lora_per_depth=per_depth, **start
         )
         finetune(config, directory)

@@ -62,7 +62,7 @@ def table(folder: Path, **sizes: int) -> Path:
     return folder
 
 
-def recipe(folder: Path, **changes: Any) -> FinetuningConfig:
+def small_config(folder: Path, **changes: Any) -> FinetuningConfig:
     """A config for twelve updates of classification, with a checkpoint every four."""
     values = {
         "task": "classification",

@@ -63,7 +63,7 @@ def texts(folder: Path) -> Path:
     return folder
 
 
-def recipe(folder: Path, **changes: Any) -> PretrainingConfig:
+def small_config(folder: Path, **changes: Any) -> PretrainingConfig:
     """A config for twelve updates of eight examples, with a checkpoint every four."""
     corpus = texts(folder / "texts")
     values = {
@@ -87,7 +87,7 @@ def test_a_run_learns_and_its_metrics_are_those_of_transformers(tmp_path: Path) 
     """Kills: means over the wrong tokens or examples, an exported model that is not the trained
     one, dev texts in the corpus.
     """
-    config = recipe(
+    config = small_config(
         tmp_path,
         optimizer="adamw",
         learning_rate=5e-3,
@@ -157,7 +157,7 @@ def test_an_interrupted_run_continues_bit_for_bit(tmp_path: Path, changes: dict[
     """Kills: a stream of examples that starts again or skips some, moments that are lost, workers
     that change the order.
     """
-    config = recipe(tmp_path, **changes)
+    config = small_config(tmp_path, **changes)
     pretrain(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         pretrain(config, tmp_path / "cut", on_update=stop_after(7))
@@ -172,7 +172,7 @@ def test_an_interrupted_run_continues_bit_for_bit(tmp_path: Path, changes: dict[
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_kill_9_at_any_moment(tmp_path: Path, kills: int) -> None:
     """Kills: a checkpoint that can be half written, a resumed run that differs."""
-    config = recipe(tmp_path, steps=30 * kills, eval_steps=2)
+    config = small_config(tmp_path, steps=30 * kills, eval_steps=2)
     (tmp_path / "recipe.toml").write_text(config.to_toml())
     pretrain(config, tmp_path / "whole")
     command = [sys.executable, str(ROOT / "scripts" / "pretrain.py"), str(tmp_path / "recipe.toml")]
@@ -200,7 +200,7 @@ def test_two_processes_compute_the_run_of_one(tmp_path: Path) -> None:
     """Kills: examples that both processes train on, means of unequal halves, a trust ratio of
     a shard.
     """
-    config = recipe(
+    config = small_config(
         tmp_path,
         dtype="float64",
         dropout=0.0,
@@ -232,7 +232,7 @@ def test_another_run_is_not_resumed(tmp_path: Path) -> None:
     """Kills: a run that continues on other texts or with another learning rate, a corpus that was
     moved and is refused.
     """
-    config = recipe(tmp_path)
+    config = small_config(tmp_path)
     pretrain(config, tmp_path / "run")
     with pytest.raises(ValueError, match="already holds a run: resume it"):
         pretrain(config, tmp_path / "run")
@@ -263,7 +263,7 @@ def test_a_loss_that_is_nan_stops_the_run(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(trainer, "compute_metrics", nan_in_update_6)
     message = r"update 6: the loss is nan.*on the examples from \(\d, 0, \d+\).*last good"
     with pytest.raises(Diverged, match=message):
-        pretrain(recipe(tmp_path, log_steps=100), tmp_path / "run")
+        pretrain(small_config(tmp_path, log_steps=100), tmp_path / "run")
     checkpoint = load_checkpoint(tmp_path / "run", PretrainingState)
     assert checkpoint is not None
     assert checkpoint.state.step == 4
@@ -274,25 +274,27 @@ def test_a_loss_that_is_nan_stops_the_run(tmp_path: Path, monkeypatch: pytest.Mo
 def test_a_run_needs_a_corpus(tmp_path: Path) -> None:
     """Kills: an error from deep inside instead of a sentence that says what to do."""
     with pytest.raises(ValueError, match="names no corpus"):
-        pretrain(recipe(tmp_path, corpus=[]), tmp_path / "a")
+        pretrain(small_config(tmp_path, corpus=[]), tmp_path / "a")
     with pytest.raises(FileNotFoundError, match="no file or directory nowhere/at/all"):
-        pretrain(recipe(tmp_path, corpus=["nowhere/at/all"]), tmp_path / "b")
+        pretrain(small_config(tmp_path, corpus=["nowhere/at/all"]), tmp_path / "b")
     (tmp_path / "short.txt").write_text("w1 w2\n\nw3 w4\n")
     with pytest.raises(ValueError, match="sentence order needs documents of two sentences or more"):
-        pretrain(recipe(tmp_path, corpus=[str(tmp_path / "short.txt")]), tmp_path / "c")
+        pretrain(small_config(tmp_path, corpus=[str(tmp_path / "short.txt")]), tmp_path / "c")
     with pytest.raises(ValueError, match="optimizer='sgd' is not known; use one of lamb, adamw"):
-        recipe(tmp_path, optimizer="sgd")
+        small_config(tmp_path, optimizer="sgd")
     with pytest.raises(ValueError, match=r"masked_lm_prob=0\.0 must be above 0"):
-        recipe(tmp_path, masked_lm_prob=0)
+        small_config(tmp_path, masked_lm_prob=0)
     with pytest.raises(ValueError, match="must be below 1"):
-        recipe(tmp_path, adam_beta2=1)
+        small_config(tmp_path, adam_beta2=1)
     with pytest.raises(
         ValueError, match="hidden_size"
     ):  # before a corpus is made ready, which may take hours
-        pretrain(recipe(tmp_path, model_config={**SHAPE, "num_attention_heads": 5}), tmp_path / "d")
+        pretrain(
+            small_config(tmp_path, model_config={**SHAPE, "num_attention_heads": 5}), tmp_path / "d"
+        )
     assert not (tmp_path / "d").exists()
     with pytest.raises(ValueError, match="max_length=7 must be at least 8"):
-        recipe(tmp_path, max_length=7)
+        small_config(tmp_path, max_length=7)
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
@@ -318,7 +320,7 @@ def test_position_embeddings_can_start_as_sinusoids(tmp_path: Path) -> None:
     """Kills: waves of a wrong length or deviation, sines and cosines that are not interleaved, a
     trained checkpoint that is overwritten.
     """
-    config = recipe(tmp_path, sinusoidal_position_init=True)
+    config = small_config(tmp_path, sinusoidal_position_init=True)
     model = build_objective(config, load_tokenizer(config)).model
     weight = model.albert.embeddings.position_embeddings.weight
     for position, at in ((0, 0), (0, 1), (5, 4), (63, 9)):
@@ -327,7 +329,7 @@ def test_position_embeddings_can_start_as_sinusoids(tmp_path: Path) -> None:
             0.1 * 2**0.5 * (math.cos, math.sin)[at % 2 == 0](angle), abs=1e-6
         )
     pretrain(config, tmp_path / "run")
-    again = recipe(tmp_path, sinusoidal_position_init=True, model=str(tmp_path / "run"))
+    again = small_config(tmp_path, sinusoidal_position_init=True, model=str(tmp_path / "run"))
     trained = AlbertForPreTraining.from_pretrained(
         tmp_path / "run"
     ).albert.embeddings.position_embeddings.weight
@@ -352,7 +354,7 @@ def test_every_key_reaches_the_examples_and_the_optimizer(tmp_path: Path) -> Non
         "encoding": "latin-1",
         "column": "body",
     }
-    config = recipe(
+    config = small_config(
         tmp_path,
         corpus=[str(corpus)],
         dev=[],

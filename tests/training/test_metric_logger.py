@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.small_runs import finetune_in_two_parts, losses, recipe
+from helpers.small_runs import finetune_in_two_parts, losses, small_config
 
 from albert_torch.training.checkpointing import TrainingState
 from albert_torch.training.config import TrainingConfig
@@ -63,7 +63,7 @@ def test_tensorboard_has_the_metrics(tmp_path: Path) -> None:
     """Kills: files without the losses, or with two losses for a step after a resumed run."""
     events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     pytest.importorskip("accelerate")
-    finetune_in_two_parts(recipe(tmp_path, tensorboard=True), tmp_path / "run")
+    finetune_in_two_parts(small_config(tmp_path, tensorboard=True), tmp_path / "run")
     board = events.EventAccumulator(str(tmp_path / "run" / "tensorboard")).Reload()
     values = [event.value for event in board.Scalars("loss")]
     assert values == pytest.approx(losses(tmp_path / "run"))

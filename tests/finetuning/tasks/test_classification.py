@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.small_runs import SHAPE, recipe, sentences, write_jsonl
+from helpers.small_runs import SHAPE, sentences, small_config, write_jsonl
 from helpers.tasks import make_small_task, pieces, write_tsv
 
 import albert_torch
@@ -192,18 +192,24 @@ def test_regression_and_several_labels_learn(tmp_path: Path) -> None:
         "learning_rate": 5e-3,
         "dropout": 0.0,
     }
-    assert finetune(recipe(tmp_path, task="regression", **common), tmp_path / "run-a")[0].best > 80
+    assert (
+        finetune(small_config(tmp_path, task="regression", **common), tmp_path / "run-a")[0].best
+        > 80
+    )
     rows = [
         {"text": text, "label": ["p"] * label + ["q"] * (1 - label) + ["r"]}
         for text, label in sentences(64)
     ]
     write_jsonl(tmp_path / "a" / "train.jsonl", rows)
-    assert finetune(recipe(tmp_path, task="multi-label", **common), tmp_path / "run-b")[0].best > 90
+    assert (
+        finetune(small_config(tmp_path, task="multi-label", **common), tmp_path / "run-b")[0].best
+        > 90
+    )
 
 
 def test_a_checkpoint_of_another_task(tmp_path: Path) -> None:
     """Kills: a head of three classes used for two, a vocabulary that is not the model's."""
-    finetune(recipe(tmp_path, steps=2), tmp_path / "two")
+    finetune(small_config(tmp_path, steps=2), tmp_path / "two")
     rows = [{"text": "w1", "label": name} for name in "abc"]
     write_jsonl(tmp_path / "three" / "train.jsonl", rows)
     config = {
@@ -214,11 +220,11 @@ def test_a_checkpoint_of_another_task(tmp_path: Path) -> None:
         "steps": 2,
     }
     with pytest.raises(ValueError, match="wrong shape  classifier"):
-        finetune(recipe(tmp_path, **config), tmp_path / "a")
-    finetune(recipe(tmp_path, **config, new_head=True), tmp_path / "b")
+        finetune(small_config(tmp_path, **config), tmp_path / "a")
+    finetune(small_config(tmp_path, **config, new_head=True), tmp_path / "b")
     model = albert_torch.AlbertForSequenceClassification.from_pretrained(tmp_path / "b")
     assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
     with pytest.raises(ValueError, match="they do not belong together"):
-        finetune(recipe(tmp_path, model_config={**SHAPE, "vocab_size": 12}), tmp_path / "c")
+        finetune(small_config(tmp_path, model_config={**SHAPE, "vocab_size": 12}), tmp_path / "c")
     with pytest.raises(ValueError, match="max_length=400 is more than the model's 64 positions"):
-        finetune(recipe(tmp_path, max_length=400), tmp_path / "d")
+        finetune(small_config(tmp_path, max_length=400), tmp_path / "d")

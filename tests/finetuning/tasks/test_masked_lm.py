@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from helpers.small_runs import WORDS, recipe
+from helpers.small_runs import WORDS, small_config
 from helpers.tasks import make_small_task
 
 import albert_torch
@@ -41,7 +41,7 @@ def test_masks_are_drawn_as_the_recipe_says(tmp_path: Path) -> None:
 def test_masked_words_are_learned(tmp_path: Path) -> None:
     """Kills: logits read at other places than the labels, a likelihood with the wrong sign."""
     (tmp_path / "train.txt").write_text("\n".join(" ".join(WORDS[:30]) for _ in range(60)))
-    config = recipe(
+    config = small_config(
         tmp_path,
         task="mlm",
         data=str(tmp_path),

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from helpers.small_runs import recipe, write_jsonl
+from helpers.small_runs import small_config, write_jsonl
 from helpers.tasks import make_small_task
 
 import albert_torch
@@ -97,7 +97,7 @@ def test_swag_and_race(tmp_path: Path) -> None:
 @pytest.mark.assets
 def test_copa_trains(assets: Path, tmp_path: Path) -> None:
     """Kills: a head that the loop cannot feed.  The real files, a tiny model."""
-    config = recipe(
+    config = small_config(
         tmp_path,
         task="copa",
         data=str(assets / "data" / "COPA"),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers.constants import ROOT
-from helpers.small_runs import recipe
+from helpers.small_runs import small_config
 from helpers.tasks import make_small_task, outputs_equal_to_labels, write_squad
 
 from albert_torch import AlbertForAnswerableQuestions
@@ -85,7 +85,7 @@ def test_the_output_for_no_answer_stands_for_itself(tmp_path: Path) -> None:
 def test_squad2_trains(tmp_path: Path, with_head: bool) -> None:
     """Kills: an answerability head that is not trained, not saved, or not asked."""
     write_squad(tmp_path / "train-v2.0.json", impossible=True)
-    config = recipe(
+    config = small_config(
         tmp_path,
         task="squad2",
         data=str(tmp_path),
@@ -133,7 +133,7 @@ def test_the_recipe_of_squad2_trains_a_model_that_loads(tmp_path: Path) -> None:
     answer".
     """
     write_squad(tmp_path / "train-v2.0.json", impossible=True)
-    small = recipe(tmp_path)
+    small = small_config(tmp_path)
     values = {
         "model": "",
         "tokenizer": small.tokenizer,
