@@ -1,10 +1,13 @@
 """The structure of the package: who imports whom, what importing costs, what a file may hold."""
 
 import ast
+import importlib
 import subprocess
 import sys
+from collections import defaultdict
 from collections.abc import Iterable
 
+import pytest
 from helpers.source_code import PACKAGE, SourceModule, called_name, source_modules
 
 MODULES = {module.name: module for module in source_modules()}
@@ -91,6 +94,9 @@ SHARED_NAMES = {
     "training_batches": "fine-tuning and pretraining each pass their own to the training loop",
     "load_datasets": "fine-tuning and pretraining each load what they train on",
 }
+# Values that are written twice, because the first module must not import the second one: the help
+# of a command would take a second longer.
+COPIES = [("cli.options", "hub", "NANO"), ("cli.embed", "inference.text_encoder", "POOLINGS")]
 
 
 def is_within(name: str, prefix: str) -> bool:
@@ -220,6 +226,26 @@ print(AlbertTokenizer.from_pretrained("albert-torch/nano")("a lite bert")["input
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("[2, ")
+
+
+def test_a_public_name_has_one_meaning() -> None:
+    """Catches: two different things with the same name, of which a reader finds the wrong one."""
+    definitions = defaultdict(list)
+    for module in MODULES.values():
+        for defined in module.top_level_names():
+            is_copy = any((module.name, defined) == (copy[0], copy[2]) for copy in COPIES)
+            if not defined.startswith("_") and defined not in SHARED_NAMES and not is_copy:
+                definitions[defined].append(module.name)
+    assert_none(
+        [f"{name}: {', '.join(where)}" for name, where in definitions.items() if len(where) > 1]
+    )
+
+
+@pytest.mark.parametrize(("copy", "original", "name"), COPIES)
+def test_copies_are_equal(copy: str, original: str, name: str) -> None:
+    """Catches: a value that was changed in one of the two places."""
+    modules = [importlib.import_module(f"albert_torch.{module}") for module in (copy, original)]
+    assert getattr(modules[0], name) == getattr(modules[1], name)
 
 
 def replaces_a_file(call: ast.Call) -> bool:
