@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype",
         choices=("float32", "bfloat16", "float16"),
-        help="one of %(choices)s (default: as in the checkpoint)",
+        help="precision of the weights (default: as in the checkpoint)",
     )
     add_hub_arguments(parser)
 

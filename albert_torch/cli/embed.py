@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pooling",
         default="mean",
         choices=POOLINGS,
-        help="what of the last hidden states stands for a text, one of %(choices)s",
+        help="what of the last hidden states stands for a text",
     )
     parser.add_argument("--normalize", action="store_true", help="scale vectors to length 1")
     add_table_arguments(parser.add_argument_group("input options"), (COLUMN,))

@@ -77,8 +77,7 @@ def add_table_arguments(
     group.add_argument(
         "--input-format",
         choices=FORMATS,
-        help="format of the input, one of %(choices)s (default: the file's suffix; "
-        "txt for standard input)",
+        help="format of the input (default: the file's suffix; txt for standard input)",
     )
 
 

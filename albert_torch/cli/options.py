@@ -102,7 +102,7 @@ def add_model_arguments(parser: argparse.ArgumentParser, default: str | None = N
         "--dtype",
         default="float32",
         choices=ENCODER_DTYPES,
-        help="precision of the computation, one of %(choices)s",
+        help="precision of the computation; float16 is for GPUs, int8 for CPUs",
     )
     group.add_argument("--device", help="such as cpu, cuda, cuda:1 or mps (default: cpu)")
     add_threads_argument(group)

@@ -115,7 +115,8 @@ class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
 
     def _get_help_string(self, action: argparse.Action) -> str:
         text = action.help or ""
-        without_default: Sequence[object] = (None, False, argparse.SUPPRESS)
-        if action.default in without_default or "(default:" in text:
+        default = action.default
+        has_default = default is not None and default is not False and default != []
+        if not has_default or default == argparse.SUPPRESS or "(default:" in text:
             return text
         return f"{text} (default: %(default)s)"

@@ -23,7 +23,12 @@ ACTIONS = ("list", "copy")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of `albert-torch recipes`."""
     parser.add_argument(
-        "action", nargs="?", default="list", choices=ACTIONS, help="one of %(choices)s"
+        "action",
+        nargs="?",
+        default="list",
+        choices=ACTIONS,
+        metavar="ACTION",
+        help="what to do: list or copy",
     )
     parser.add_argument("name", nargs="?", metavar="NAME", help="copy: the recipe")
     parser.add_argument(

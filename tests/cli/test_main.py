@@ -65,12 +65,18 @@ def test_the_help_of_each_command_has_examples(
 
 def test_help_shows_defaults(capsys: pytest.CaptureFixture[str]) -> None:
     """Catches: an option whose default one can only find in the source."""
-    for name, defaults in {"fill-mask": ("albert-torch/nano", "5"), "embed": ("mean",)}.items():
+    for name, defaults in {
+        "fill-mask": ("albert-torch/nano", "5"),
+        "embed": ("mean",),
+        "parity": ("0",),
+    }.items():
         with pytest.raises(SystemExit):
             main([name, "--help"])
         out = " ".join(capsys.readouterr().out.split())
         for default in defaults:
             assert f"(default: {default})" in out
+        assert "(default: [" not in out
+        assert "(default: None" not in out
 
 
 def test_version_and_help_do_not_import_torch() -> None:
