@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "corpus",
         nargs="+",
         metavar="PATH",
-        help="text files, JSON lines (.jsonl) and Parquet files, the first two also compressed (.gz, "
-        ".zst); directories of them; Hub data sets (org/name[:config][@revision])",
+        help="text files, JSON lines (.jsonl) and Parquet files, the first two also compressed "
+        "(.gz, .zst); directories of them; Hub data sets (org/name[:config][@revision])",
     )
     parser.add_argument(
         "--out", required=True, metavar="DIR", help="the directory to write the tokenizer to"

@@ -68,9 +68,19 @@ def test_a_table_of_questions_and_contexts(cli: CommandLine, reader: str, tmp_pa
     path = tmp_path / "questions.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     out = cli.output(
-        "answer", path, "--column", "ask", "--context-column", "paragraph", "--id-column", "id",
-        "--model", reader, "--format", "csv",
-    )  # fmt: skip
+        "answer",
+        path,
+        "--column",
+        "ask",
+        "--context-column",
+        "paragraph",
+        "--id-column",
+        "id",
+        "--model",
+        reader,
+        "--format",
+        "csv",
+    )
     results = list(csv.DictReader(io.StringIO(out)))
     assert list(results[0]) == ["id", "ask", "answer", "score", "start", "end"]
     for row, result in zip(rows, results, strict=True):

@@ -88,19 +88,36 @@ def test_csv_output_has_the_same_columns_in_every_row(
 ) -> None:
     """Catches: unquoted commas, columns in the order of the scores of the first text."""
     out = cli.output(
-        "classify", "--text", 'a "ship", the sea', "--text", "the deck", "--model", classifier,
-        "--format", "csv",
-    )  # fmt: skip
+        "classify",
+        "--text",
+        'a "ship", the sea',
+        "--text",
+        "the deck",
+        "--model",
+        classifier,
+        "--format",
+        "csv",
+    )
     rows = list(csv.DictReader(io.StringIO(out)))
     assert list(rows[0]) == ["text", "label", "score", "score_calm", "score_stormy", "score_foggy"]
     assert [row["text"] for row in rows] == ['a "ship", the sea', "the deck"]
     for row in rows:
         assert row["score"] == row[f"score_{row['label']}"]
     path = tmp_path / "out.csv"
-    assert cli.output(
-        "classify", "--text", 'a "ship", the sea', "--text", "the deck", "--model", classifier,
-        "--output", path,
-    ) == ""  # fmt: skip
+    assert (
+        cli.output(
+            "classify",
+            "--text",
+            'a "ship", the sea',
+            "--text",
+            "the deck",
+            "--model",
+            classifier,
+            "--output",
+            path,
+        )
+        == ""
+    )
     assert path.read_text() == out
 
 
@@ -116,9 +133,15 @@ def test_pairs_of_texts(cli: CommandLine, classifier: str, tmp_path: Path) -> No
     path = tmp_path / "pairs.tsv"
     path.write_text("premise\thypothesis\nthe captain\tstood\na ship\tthe sea\n")
     out = cli.output(
-        "classify", path, "--column", "premise", "--pair-column", "hypothesis",
-        "--model", classifier,
-    )  # fmt: skip
+        "classify",
+        path,
+        "--column",
+        "premise",
+        "--pair-column",
+        "hypothesis",
+        "--model",
+        classifier,
+    )
     results = [json.loads(line) for line in out.splitlines()]
     assert results[1]["premise"] == "a ship"
     assert results[1]["hypothesis"] == "the sea"
@@ -211,7 +234,7 @@ def test_a_file_that_is_a_directory_or_a_device(
         (["the sea", "the deck"], "the argument 'the' is one too many; put quotes around a text"),
         (["the sea", "--collumn", "x"], "there is no option --collumn (did you mean --column?)"),
     ],
-)  # fmt: skip
+)
 def test_mistakes_exit_2_with_one_line(
     cli: CommandLine,
     classifier: str,

@@ -30,9 +30,18 @@ def test_json_holds_the_tokens_of_each_mask(cli: CommandLine, masked_lm: str) ->
 def test_csv_has_a_row_for_each_token(cli: CommandLine, masked_lm: str) -> None:
     """Catches: masks that are mixed up, or a text that is lost."""
     out = cli.output(
-        "fill-mask", "--text", TEXT, "--text", "a [MASK]", "--model", masked_lm, "--top-k", "2",
-        "--format", "csv",
-    )  # fmt: skip
+        "fill-mask",
+        "--text",
+        TEXT,
+        "--text",
+        "a [MASK]",
+        "--model",
+        masked_lm,
+        "--top-k",
+        "2",
+        "--format",
+        "csv",
+    )
     rows = list(csv.DictReader(io.StringIO(out)))
     assert list(rows[0]) == ["text", "mask", "rank", "token", "score"]
     places = [(row["text"], row["mask"], row["rank"]) for row in rows]
