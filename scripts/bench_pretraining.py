@@ -1,12 +1,14 @@
-"""Pretraining speed and memory at ALBERT-base's shape: one update here beside the same update with transformers' model.
+"""Measure the speed and the memory of a pretraining update, compared with transformers.
 
-    python scripts/bench_pretraining.py --json pretraining.json                  # rows of random tokens
-    python scripts/bench_pretraining.py --corpus texts --tokenizer spiece.model  # rows of a corpus, and their making
+    python scripts/bench_pretraining.py --json pretraining.json                  # random tokens
+    python scripts/bench_pretraining.py --corpus texts --tokenizer spiece.model  # a corpus
 
-An update is forward, backward, clipping and LAMB, the same optimizer for both, on the same batches from the same random
-weights: the first losses must be equal. Ours runs unpadded with vocabulary logits at the masked places alone,
-transformers' on padded rows. One row in ten is short. Tokens are real ones, padding is not counted. Each measurement is
-a process of its own, memory is its peak, and the methods take turns.
+An update is forward, backward, clipping and LAMB. Both methods have the same optimizer, batches and
+initial weights, in the shape of ALBERT-base, so that their first losses must be equal. Our model
+computes only real tokens, and logits over the vocabulary only for masked tokens. One example in ten
+is short. Only real tokens are counted, not the padding. Each measurement is a process of its own,
+memory is its peak, and the methods take turns. With a corpus, the speed at which examples are made
+is measured too.
 """
 
 from __future__ import annotations
@@ -23,14 +25,16 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
-from bench_training import BASE, speed  # isort: skip
+from bench_training import BASE, Marks, summarize  # isort: skip
 
 from albert_torch import AlbertConfig, AlbertForPreTraining, AlbertTokenizer
 from albert_torch.losses import IGNORE_INDEX
@@ -39,42 +43,37 @@ from albert_torch.pretraining.objective import PretrainingObjective
 from albert_torch.training.data import Batch, Inputs, collate
 from albert_torch.training.optim import build_lamb
 
-METHODS = {  # whose model, products in bfloat16
-    "transformers float32": ("transformers", False),
-    "albert_torch float32": ("albert_torch", False),
-    "transformers bfloat16": ("transformers", True),
-    "albert_torch bfloat16": ("albert_torch", True),
-}
-FEED = "rows made from the corpus, one process"
-FEED_TOKENS = 2_000_000  # that this row is measured on
+LIBRARIES = ("transformers", "albert_torch")
+METHODS = [f"{library} {dtype}" for dtype in ("float32", "bfloat16") for library in LIBRARIES]
+DATA_METHOD = "making examples of the corpus, one process"
+DATA_TOKENS = 2_000_000  # tokens that DATA_METHOD is measured on
 VOCAB, CLS, SEP, MASK = 30000, 2, 3, 4
 
 
-def drawn(length: int, count: int) -> list[Inputs]:
-    """Rows of random tokens: lengths as in pretraining, 15 % of the places masked."""
-    draw = random.Random(length)
-    rows = []
+def random_examples(max_length: int, count: int) -> list[Inputs]:
+    """Examples of random tokens, with lengths as in pretraining and 15 % of the tokens masked."""
+    rng = random.Random(max_length)
+    examples = []
     for _ in range(count):
-        size = draw.randint(5, length) if draw.random() < 0.1 else length
-        half = size // 2
-        ids = [draw.randrange(5, VOCAB) for _ in range(size)]
-        ids[0], ids[half], ids[-1] = CLS, SEP, SEP
-        chosen = set(
-            draw.sample([*range(1, half), *range(half + 1, size - 1)], max(1, round(0.15 * size)))
-        )
-        rows.append(
+        length = rng.randint(5, max_length) if rng.random() < 0.1 else max_length
+        middle = length // 2
+        ids = [rng.randrange(5, VOCAB) for _ in range(length)]
+        ids[0], ids[middle], ids[-1] = CLS, SEP, SEP
+        ordinary = [*range(1, middle), *range(middle + 1, length - 1)]
+        masked = set(rng.sample(ordinary, max(1, round(0.15 * length))))
+        examples.append(
             {
-                "input_ids": [MASK if i in chosen else x for i, x in enumerate(ids)],
-                "token_type_ids": [0] * (half + 1) + [1] * (size - half - 1),
-                "labels": [x if i in chosen else IGNORE_INDEX for i, x in enumerate(ids)],
-                "sentence_order_label": draw.getrandbits(1),
+                "input_ids": [MASK if i in masked else x for i, x in enumerate(ids)],
+                "token_type_ids": [0] * (middle + 1) + [1] * (length - middle - 1),
+                "labels": [x if i in masked else IGNORE_INDEX for i, x in enumerate(ids)],
+                "sentence_order_label": rng.getrandbits(1),
             }
         )
-    return rows
+    return examples
 
 
-def fed(args: argparse.Namespace, length: int, size: int) -> Any:
-    """Batches of rows of the prepared corpus, without end."""
+def corpus_batches(args: argparse.Namespace, length: int) -> Iterator[list[Inputs]]:
+    """Batches of examples of the tokenized corpus, without end."""
     from albert_torch.pretraining.dataloader import pretraining_batches
     from albert_torch.pretraining.examples import FIRST_POSITION, ExampleOptions, Examples
     from albert_torch.pretraining.shards import Shards
@@ -82,194 +81,226 @@ def fed(args: argparse.Namespace, length: int, size: int) -> Any:
     tokenizer = AlbertTokenizer.from_pretrained(args.tokenizer)
     shards = Shards.open(Path(args.cache))
     examples = Examples(shards, tokenizer, ExampleOptions(max_length=length), seed=1)
-    return (batch.examples for batch in pretraining_batches(examples, FIRST_POSITION, size))
+    batches = pretraining_batches(examples, FIRST_POSITION, examples_per_batch(args, length))
+    return (batch.examples for batch in batches)
 
 
-def batches(args: argparse.Namespace, length: int) -> list[Batch]:
-    """One for each update, made before the clock starts."""
-    size, count = max(1, args.batch_tokens // length), args.skip + args.steps
+def examples_per_batch(args: argparse.Namespace, length: int) -> int:
+    """The number of examples of a batch with `--batch-tokens` tokens."""
+    return max(1, args.batch_tokens // length)
+
+
+def make_batches(args: argparse.Namespace, length: int) -> list[Batch]:
+    """A batch for each update."""
+    count, size = args.skip + args.steps, examples_per_batch(args, length)
     if args.cache:
-        stream = fed(args, length, size)
-        parts = [next(stream) for _ in range(count)]
+        stream = corpus_batches(args, length)
+        batches = [next(stream) for _ in range(count)]
     else:
-        rows = drawn(length, size * count)
-        parts = [rows[i : i + size] for i in range(0, len(rows), size)]
-    return [collate(part, 0) for part in parts]
+        examples = random_examples(length, size * count)
+        batches = [examples[i : i + size] for i in range(0, len(examples), size)]
+    return [collate(batch, 0) for batch in batches]
 
 
-def updates(args: argparse.Namespace, method: str, length: int) -> dict[str, float]:
-    """Tokens a second of a method's updates, its peak memory, and its first loss."""
-    whose, half = METHODS[method]
+def build_model(library: str) -> nn.Module:
+    """The model of a library, with the same weights for both."""
     torch.manual_seed(1)
     config = AlbertConfig(vocab_size=VOCAB, classifier_dropout_prob=0.0, **BASE)
-    model: torch.nn.Module = AlbertForPreTraining(config, unpad=True)
-    if whose == "transformers":
-        import transformers
+    ours = AlbertForPreTraining(config, unpad=True)
+    if library == "albert_torch":
+        return PretrainingObjective(ours)
+    import transformers
 
-        theirs = transformers.AlbertForPreTraining(transformers.AlbertConfig(**config.to_dict()))
-        theirs.load_state_dict(model.state_dict())
-        model = theirs
-    else:
-        model = PretrainingObjective(model)
+    theirs = transformers.AlbertForPreTraining(transformers.AlbertConfig(**config.to_dict()))
+    theirs.load_state_dict(ours.state_dict())
+    model: nn.Module = theirs
+    return model
+
+
+def compute_loss(model: nn.Module, batch: Batch) -> Tensor:
+    """The sum of both losses, each a mean."""
+    if isinstance(model, PretrainingObjective):
+        sums = model(**batch)
+        return sums.mlm_loss / sums.masked + sums.sop_loss / sums.examples
+    loss: Tensor = model(**batch).loss
+    return loss
+
+
+def measure_updates(args: argparse.Namespace, method: str, length: int) -> dict[str, float]:
+    """Measure the updates of a method; also returns the first loss."""
+    library, dtype = method.split()
+    model = build_model(library)
     optimizer = build_lamb(model.train(), PretrainingConfig())
-    marks: list[tuple[float, int]] = []
+    marks: Marks = []
     losses: list[float] = []
-    tokens = 0
-    for batch in batches(args, length):
-        with torch.autocast("cpu", torch.bfloat16, enabled=half):
-            found = model(**batch)
-        mine = whose == "albert_torch"
-        loss = (
-            found.mlm_loss / found.masked + found.sop_loss / found.examples if mine else found.loss
-        )
+    num_tokens = 0
+    for batch in make_batches(args, length):
+        with torch.autocast("cpu", torch.bfloat16, enabled=dtype == "bfloat16"):
+            loss = compute_loss(model, batch)
         loss.backward()
         clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
         losses.append(loss.item())
-        del found, loss  # or the logits of an update live through the next one
-        tokens += int(batch["attention_mask"].sum())
-        marks.append((time.perf_counter(), tokens))
-    return {**speed(marks, args.skip), "first_loss": losses[0]}
+        del loss  # otherwise the logits stay in memory during the next update
+        num_tokens += int(batch["attention_mask"].sum())
+        marks.append((time.perf_counter(), num_tokens))
+    return {**summarize(marks, args.skip), "first_loss": losses[0]}
 
 
-def making(args: argparse.Namespace, length: int) -> dict[str, float]:
-    """Tokens a second of planning, masking and collating, on one thread."""
+def measure_data(args: argparse.Namespace, length: int) -> dict[str, float]:
+    """Measure planning, masking and collating on one thread."""
     torch.set_num_threads(1)
-    marks = [(time.perf_counter(), 0)]
-    for rows in fed(args, length, max(1, args.batch_tokens // length)):
-        marks.append(
-            (time.perf_counter(), marks[-1][1] + int(collate(rows, 0)["attention_mask"].sum()))
-        )
-        if marks[-1][1] >= FEED_TOKENS:
-            return speed(marks, 1)
-    raise AssertionError("a feed does not end")
+    num_tokens = 0
+    marks: Marks = [(time.perf_counter(), 0)]
+    batches = corpus_batches(args, length)
+    while num_tokens < DATA_TOKENS:
+        num_tokens += int(collate(next(batches), 0)["attention_mask"].sum())
+        marks.append((time.perf_counter(), num_tokens))
+    return summarize(marks, 1)
 
 
-def one(args: argparse.Namespace, method: str, length: int) -> dict[str, float]:
-    """A measurement in a process of its own."""
-    command = [
-        sys.executable,
-        __file__,
-        *sys.argv[1:],
-        "--cache",
-        args.cache,
-        "--one",
-        method,
-        str(length),
-    ]
-    done = subprocess.run(
-        command, capture_output=True, text=True, env={**os.environ, "TQDM_DISABLE": "1"}
-    )
+def measure_in_process(args: argparse.Namespace, method: str, length: int) -> dict[str, float]:
+    """Measure a method in a process of its own, with the options of this one."""
+    command = [sys.executable, __file__, *sys.argv[1:], "--cache", args.cache]
+    command += ["--one", method, str(length)]
+    environment = {**os.environ, "TQDM_DISABLE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
-        sys.exit(f"{method}, rows of {length}: {done.stderr[-2000:]}")
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+        sys.exit(f"{method}, length {length}: {done.stderr[-2000:]}")
+    measurement: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return measurement
 
 
-def table(length: int, results: dict[str, list[dict[str, float]]]) -> None:
-    """Print the lines of one length, compared with the first method."""
-    rates = {
-        name: statistics.median(run["tokens_per_second"] for run in runs)
-        for name, runs in results.items()
+def print_rows(length: int, results: dict[str, list[dict[str, float]]]) -> None:
+    """Print the rows of one length, also relative to the first method."""
+    speed = {
+        method: statistics.median(run["tokens_per_second"] for run in runs)
+        for method, runs in results.items()
     }
-    peaks = {name: max(run["peak_bytes"] for run in runs) for name, runs in results.items()}
+    peak = {method: max(run["peak_bytes"] for run in runs) for method, runs in results.items()}
     first = next(iter(results))
-    for name in results:
-        print(f"| {length} | {name} | {rates[name]:.0f} | {rates[name] / rates[first]:.2f} | {peaks[name] / 2**20:.0f} "
-              f"| {peaks[name] / peaks[first]:.2f} |")  # fmt: skip
+    for method in results:
+        is_update = method != DATA_METHOD  # only updates can be compared
+        relative_speed = f"{speed[method] / speed[first]:.2f}" if is_update else ""
+        relative_peak = f"{peak[method] / peak[first]:.2f}" if is_update else ""
+        print(
+            f"| {length} | {method} | {speed[method]:.0f} | {relative_speed} "
+            f"| {peak[method] / 2**20:.0f} | {relative_peak} |"
+        )
+
+
+def check_first_losses(results: dict[str, list[dict[str, float]]]) -> None:
+    """Exit if the methods in float32 do not compute the same first loss."""
     losses = {
-        name: runs[0]["first_loss"]
-        for name, runs in results.items()
-        if name != FEED and not METHODS[name][1]
+        method: runs[0]["first_loss"]
+        for method, runs in results.items()
+        if method.endswith("float32")
     }
-    if any(
-        not math.isclose(loss, next(iter(losses.values())), rel_tol=1e-4)
-        for loss in losses.values()
-    ):
-        sys.exit(f"the methods do not compute the same, their first losses are {losses}")
+    expected = next(iter(losses.values()), 0.0)
+    if not all(math.isclose(loss, expected, rel_tol=1e-4) for loss in losses.values()):
+        sys.exit(f"the methods do not compute the same: their first losses are {losses}")
 
 
-def measure(args: argparse.Namespace) -> None:
-    """All methods in turn, `--repeats` times, a table, and the file."""
-    methods = [name.strip() for name in args.methods.split(",")]
-    if unknown := [name for name in methods if name not in METHODS]:
-        sys.exit(f"no method {', '.join(unknown)}; there are {', '.join(METHODS)}")
-    methods += [FEED] if args.cache else []
+def measure_all(args: argparse.Namespace, methods: list[str]) -> None:
+    """Measure all methods in turn, `--repeats` times; print a table and write the file."""
     lengths = [int(length) for length in args.lengths.split(",")]
     results: dict[int, dict[str, list[dict[str, float]]]] = {
-        n: {name: [] for name in methods} for n in lengths
+        length: {method: [] for method in methods} for length in lengths
     }
     for _ in range(args.repeats):
         for length in lengths:
-            for name in methods:
-                results[length][name].append(one(args, name, length))
-    print(f"{platform.machine()}, {os.cpu_count()} CPUs, {args.threads} threads, torch {torch.__version__}, "
-          f"transformers {metadata.version('transformers')}, batches of {args.batch_tokens} tokens, padding counted, "
-          f"{args.steps} updates after {args.skip}, median of {args.repeats}\n{shlex.join(sys.argv)}\n")  # fmt: skip
+            for method in methods:
+                results[length][method].append(measure_in_process(args, method, length))
     print(
-        "| rows of | method | tokens/s | to the first | peak memory, MiB | to the first |\n|---|---|---|---|---|---|"
+        f"{platform.machine()}, {os.cpu_count()} CPUs, {args.threads} threads, "
+        f"torch {torch.__version__}, transformers {metadata.version('transformers')}, "
+        f"batches of {args.batch_tokens} tokens with padding, {args.steps} updates after "
+        f"{args.skip}, median of {args.repeats}\n{shlex.join(sys.argv)}\n"
     )
+    print("| length | method | tokens/s | relative | peak memory, MiB | relative |")
+    print("|---|---|---|---|---|---|")
     for length in lengths:
-        table(length, results[length])
+        print_rows(length, results[length])
+        check_first_losses(results[length])
     if args.json:
-        Path(args.json).write_text(
-            json.dumps({"arguments": vars(args), "results": results}, indent=2) + "\n"
-        )
+        content = {"arguments": vars(args), "results": results}
+        Path(args.json).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def main() -> None:
-    """Read the options, prepare the corpus if there is one, and measure."""
+def tokenize_corpus(args: argparse.Namespace, directory: str) -> None:
+    """Tokenize the texts of `--corpus` once for all measurements."""
+    from albert_torch.pretraining.corpus import CorpusFormat
+    from albert_torch.pretraining.prepare import prepare_shards
+
+    tokenizer = AlbertTokenizer.from_pretrained(args.tokenizer)
+    started = time.perf_counter()
+    corpus_format = CorpusFormat("file", "sentences")
+    shards = prepare_shards(Path(directory), [args.corpus], tokenizer, corpus_format)
+    seconds = time.perf_counter() - started
+    print(
+        f"corpus tokenized: {shards.tokens} tokens in {seconds:.1f} s, "
+        f"{shards.tokens / seconds:.0f} tokens/s"
+    )
+    args.cache = directory
+
+
+def parse_arguments() -> tuple[argparse.ArgumentParser, Any]:
+    """The options, and the parser for its errors."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--lengths", default="128,512", help="tokens of a full row, separated by commas"
+        "--lengths", default="128,512", help="tokens per example (default: %(default)s)"
     )
-    parser.add_argument("--batch-tokens", type=int, default=2048, help="rows x length of an update")
-    parser.add_argument("--steps", type=int, default=4, help="updates that are measured")
-    parser.add_argument("--skip", type=int, default=1, help="updates before them")
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--methods", default="transformers float32,albert_torch float32",
-                        help=f"separated by commas, of: {', '.join(METHODS)}")  # fmt: skip
-    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument(
-        "--corpus", help="texts to make rows of, prepared anew; measures the making of rows too"
+        "--batch-tokens", type=int, default=2048, help="tokens per update (default: %(default)s)"
     )
-    parser.add_argument("--cache", default="", help="a prepared corpus in place of texts")
     parser.add_argument(
-        "--tokenizer", help="of the corpus: spiece.model, a directory or a Hub name"
+        "--steps", type=int, default=4, help="measured updates (default: %(default)s)"
     )
-    parser.add_argument("--json", metavar="FILE")
+    parser.add_argument(
+        "--skip", type=int, default=1, help="updates before them (default: %(default)s)"
+    )
+    parser.add_argument("--repeats", type=int, default=3, help="default: %(default)s")
+    parser.add_argument(
+        "--methods",
+        default="transformers float32,albert_torch float32",
+        help=f"separated by commas, from: {', '.join(METHODS)} (default: %(default)s)",
+    )
+    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("--corpus", help="text files to make examples of")
+    parser.add_argument("--cache", default="", help="a tokenized corpus, in place of --corpus")
+    parser.add_argument("--tokenizer", help="spiece.model, a directory or a Hub name")
+    parser.add_argument("--json", metavar="FILE", help="write all measurements to a file")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
-    args = parser.parse_args()
+    return parser, parser.parse_args()
+
+
+def main() -> None:
+    """Read the options, tokenize the corpus if there is one, and measure."""
+    parser, args = parse_arguments()
     torch.set_num_threads(args.threads)
     if args.skip < 1:
-        parser.error(f"--skip {args.skip} must be at least 1: the clock starts when an update ends")
+        parser.error(f"--skip {args.skip} must be at least 1: time is measured between updates")
     if (args.corpus or args.cache) and not args.tokenizer:
-        parser.error("rows of a corpus need --tokenizer")
+        parser.error("a corpus needs --tokenizer")
     if args.one:
         method, length = args.one[0], int(args.one[1])
-        found = making(args, length) if method == FEED else updates(args, method, length)
-        sys.stdout.write(json.dumps(found) + "\n")
+        is_data = method == DATA_METHOD
+        measurement = (
+            measure_data(args, length) if is_data else measure_updates(args, method, length)
+        )
+        print(json.dumps(measurement))
         return
-    with tempfile.TemporaryDirectory() as folder:
+    methods = [method.strip() for method in args.methods.split(",")]
+    unknown = [method for method in methods if method not in METHODS]
+    if unknown:
+        parser.error(f"unknown methods {', '.join(unknown)}; they are {', '.join(METHODS)}")
+    with tempfile.TemporaryDirectory() as directory:
         if args.corpus and not args.cache:
-            from albert_torch.pretraining.corpus import CorpusFormat
-            from albert_torch.pretraining.prepare import prepare_shards
-
-            started, tokenizer = (
-                time.perf_counter(),
-                AlbertTokenizer.from_pretrained(args.tokenizer),
-            )
-            corpus_format = CorpusFormat("file", "sentences")
-            shards = prepare_shards(Path(folder), [args.corpus], tokenizer, corpus_format)
-            seconds = time.perf_counter() - started
-            print(
-                f"corpus tokenized once: {shards.tokens} tokens in {seconds:.1f} s, {shards.tokens / seconds:.0f}/s"
-            )
-            args.cache = folder
-        measure(args)
+            tokenize_corpus(args, directory)
+        measure_all(args, [*methods, DATA_METHOD] if args.cache else methods)
 
 
 if __name__ == "__main__":

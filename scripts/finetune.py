@@ -1,4 +1,4 @@
-"""Fine-tune by a recipe: the same options as `albert-torch finetune`.
+"""Fine-tune by a recipe: the same command as `albert-torch finetune`, for a clone.
 
 Under `torchrun` or `accelerate launch` it trains on several processes.
 """

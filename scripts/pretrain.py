@@ -1,4 +1,4 @@
-"""Pretrain by a recipe: the same options as `albert-torch pretrain`.
+"""Pretrain by a recipe: the same command as `albert-torch pretrain`, for a clone.
 
 Under `torchrun` or `accelerate launch` it trains on several processes.
 """
