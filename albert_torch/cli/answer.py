@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from albert_torch.cli.inputs import (
     ID_COLUMN,
+    PIPE_IT,
     InputOption,
     Record,
     add_table_arguments,
@@ -96,7 +97,7 @@ def run(args: argparse.Namespace) -> int:
     check_output_options(args, ("answer", "score", "start", "end"))
     pairs = _questions_and_contexts(args)
     encoder = load_encoder(args)
-    several = is_file_argument(args.question)
+    several = is_file_argument(args.question, PIPE_IT)
     with open_results(args) as write:
         for record, context in pairs:
             answer = encoder.answer(
@@ -111,7 +112,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _questions_and_contexts(args: argparse.Namespace) -> Iterator[tuple[Record, str]]:
     """Yield each question with the text to read."""
-    if not is_file_argument(args.question):
+    if not is_file_argument(args.question, PIPE_IT):
         refuse_table_options(args, "a question in quotes")
         return iter([(Record(args.question, {"question": args.question}), _context(args))])
     if args.context_column is not None and args.context is not None:
@@ -135,7 +136,11 @@ def _without(record: Record, column: str) -> Record:
 def _context(args: argparse.Namespace) -> str:
     if args.context is None:
         raise UsageError("give the text to read: CONTEXT, or --context-column for a table")
-    return read_document(args.context) if is_file_argument(args.context) else str(args.context)
+    return (
+        read_document(args.context)
+        if is_file_argument(args.context, PIPE_IT)
+        else str(args.context)
+    )
 
 
 def _result(record: Record, answer: Answer, several: bool) -> Result:

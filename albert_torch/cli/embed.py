@@ -14,6 +14,7 @@ from pathlib import Path
 from albert_torch.cli.inputs import (
     COLUMN,
     INPUT_HELP,
+    PIPE_IT,
     add_table_arguments,
     is_file_argument,
     refuse_columns,
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
 def _as_file(args: argparse.Namespace) -> Iterator[Path]:
     """Yield the input as a file, because `embed` reads it twice: once to see if it has changed."""
     source = str(args.input)
-    if source != STDIN and is_file_argument(source, "standard input"):
+    if source != STDIN and is_file_argument(source, PIPE_IT):
         if args.input_format is not None:
             raise UsageError("--input-format applies to standard input only; rename the file")
         if Path(source).suffix.lower().removeprefix(".") not in set(FORMATS) - {"txt"}:

@@ -12,6 +12,7 @@ from typing import Any
 from albert_torch.cli.parser import UsageError
 from albert_torch.readers import FORMATS, STDIN, TEXT_COLUMN, read_table, table_format
 
+PIPE_IT = "give - as the argument and the text as standard input"
 INPUT_HELP = (
     "a text in quotes; or a file: .txt (one text per line), .csv, .tsv, .jsonl, .json or .parquet; "
     "or - for standard input"
@@ -81,12 +82,12 @@ def add_table_arguments(
     )
 
 
-def is_file_argument(value: str, option: str = "--text") -> bool:
+def is_file_argument(value: str, remedy: str = "give it with --text") -> bool:
     """Return whether an argument is a file or standard input rather than a text.
 
     Args:
         value: The argument.
-        option: The option that takes a literal text, named in the error.
+        remedy: What the error advises for a text that looks like the name of a file.
 
     Raises:
         FileNotFoundError: The argument is written like the name of a file that does not exist.
@@ -94,10 +95,10 @@ def is_file_argument(value: str, option: str = "--text") -> bool:
     if value == STDIN or os.path.isfile(value):
         return True
     if os.path.isdir(value):
-        raise FileNotFoundError(f"{value} is a directory; give a file, or a text with {option}")
+        raise FileNotFoundError(f"{value} is a directory, not a file; if it is a text, {remedy}")
     suffix = Path(value).suffix.lower().removeprefix(".")
     if len(value.split()) == 1 and (suffix in FORMATS or "/" in value or os.sep in value):
-        raise FileNotFoundError(f"there is no file {value}; if it is a text, give it with {option}")
+        raise FileNotFoundError(f"there is no file {value}; if it is a text, {remedy}")
     return False
 
 

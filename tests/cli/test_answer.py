@@ -108,7 +108,10 @@ def test_options_reach_the_encoder(cli: CommandLine, reader: str) -> None:
     [
         ([], "required: QUESTION, --model"),
         (["who", "--model", "{reader}"], "give the text to read: CONTEXT, or --context-column"),
-        (["who", "book.txt", "--model", "{reader}"], "there is no file book.txt"),
+        (
+            ["who", "book.txt", "--model", "{reader}"],
+            "there is no file book.txt; if it is a text, give - as",
+        ),
         (["-", "-", "--model", "{reader}"], "QUESTION and CONTEXT cannot both be standard input"),
         (
             ["who", "the sea", "--context-column", "c", "--model", "{reader}"],

@@ -203,7 +203,7 @@ def test_a_file_that_is_a_directory_or_a_device(
     options = ["--model", classifier, "--format", "csv"]
     assert cli.output("classify", "the sea", *options, "--output", "/dev/null") == ""
     message = cli.error("classify", tmp_path, *options)
-    assert "is a directory; give a file, or a text with --text" in message
+    assert "is a directory, not a file; if it is a text, give it with --text" in message
 
 
 @pytest.mark.parametrize(
