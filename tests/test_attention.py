@@ -147,6 +147,26 @@ def test_the_kernel_of_this_torch_is_not_for_cpus() -> None:
     assert not varlen_kernel_works(torch.float32, 8, torch.device("cpu"))
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_kernel_on_a_gpu(dtype: torch.dtype) -> None:
+    """Catches: a kernel that is never used, or whose gradients are those of other tokens."""
+    device = torch.device("cuda", torch.cuda.current_device())
+    varlen_kernel_works.cache_clear()
+    assert varlen_kernel_works(dtype, 64, device, needs_grad=True)
+    rows = RowLengths([130, 7, 1, 64])
+    exact = [torch.randn(202, 4, 64, device=device, requires_grad=True) for _ in range(3)]
+    inputs = [x.detach().to(dtype).requires_grad_() for x in exact]
+    weights = torch.randn(202, 4, 64, device=device)
+    want, got = varlen_by_length(*exact, rows), varlen(*inputs, rows, 0.0)
+    assert worst(got, want) < 0.05
+    gradients = torch.autograd.grad((want * weights).sum(), exact)
+    for ours, definition in zip(
+        torch.autograd.grad((got.float() * weights).sum(), inputs), gradients, strict=True
+    ):
+        assert worst(ours, definition) < 0.1
+
+
 # ---- in a model ----
 
 
