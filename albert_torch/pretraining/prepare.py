@@ -19,7 +19,7 @@ from albert_torch.files import atomic_write_json
 from albert_torch.pretraining.corpus import CorpusFormat, describe_corpus, read_sentences
 from albert_torch.pretraining.shard_writer import ShardWriter
 from albert_torch.pretraining.shards import INDEX_FILE, SHARD_FORMAT, Shards
-from albert_torch.tokenization.base import PIPELINE
+from albert_torch.tokenization.settings import PIPELINE_SETTINGS
 from albert_torch.tokenization.tokenizer import AlbertTokenizer
 
 # The most that the tokenizer gets in one call.
@@ -191,7 +191,7 @@ def tokenizer_fingerprint(tokenizer: AlbertTokenizer) -> str:
     These are the pieces and their scores, the steps before them, the added tokens and the
     settings; not padding and truncation.
     """
-    settings = {name: tokenizer.settings[name] for name in PIPELINE}
+    settings = {name: tokenizer.settings[name] for name in PIPELINE_SETTINGS}
     backend = json.loads(tokenizer.backend_tokenizer.to_str())
     backend.update(padding=None, truncation=None)
     content = json.dumps([backend, settings], sort_keys=True)

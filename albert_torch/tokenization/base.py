@@ -1,240 +1,309 @@
-"""Tokens <-> ids, special tokens, decoding, saving, settings: what a tokenizer does beside reading text."""
+"""`TokenizerBase`: ids <-> pieces, special tokens, decoding and saving, around a Rust tokenizer."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer
 
-from albert_torch.files import atomic_write_text
-from albert_torch.tokenization.batch_encoding import to_list
+from albert_torch.tokenization.batch_encoding import BatchEncoding, to_list
+from albert_torch.tokenization.decoding import clean_up_spaces
+from albert_torch.tokenization.padding import PaddingOptions, pad_encoded_inputs
+from albert_torch.tokenization.row_encoder import added_tokens_of
+from albert_torch.tokenization.saving import write_tokenizer_files
+from albert_torch.tokenization.settings import SPECIAL_TOKEN_NAMES
 
-NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
-ENGLISH = dict(
-    zip(NAMED, ("[CLS]", "[SEP]", "<unk>", "[SEP]", "<pad>", "[CLS]", "[MASK]"), strict=True)
-)
-WORDPIECE = {
-    **ENGLISH,
-    "bos_token": None,
-    "eos_token": None,
-    "unk_token": "[UNK]",
-    "pad_token": "[PAD]",
-}
-DEFAULTS: dict[str, Any] = {
-    "do_lower_case": True,
-    "keep_accents": False,
-    "remove_space": True,
-    "strip_accents": None,
-    "tokenize_chinese_chars": True,
-    "model_max_length": 512,
-    "padding_side": "right",
-    "truncation_side": "right",
-    "clean_up_tokenization_spaces": False,
-}
-PIPELINE = (
-    "do_lower_case",
-    "keep_accents",
-    "remove_space",
-    "strip_accents",
-    "tokenize_chinese_chars",
-)
-CLEAN_UP = {f" {end}": end for end in (".", "?", "!", ",", "n't", "'m", "'s", "'ve", "'re")} | {
-    " ' ": "'"
-}
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class TokenizerBase:
-    """The part of a tokenizer around its Rust `backend_tokenizer`; the names are those of transformers.
+    """Everything of a tokenizer except the encoding of text. Names are those of transformers.
 
-    Attributes beside those below: `cls_token` and `cls_token_id`, and so for bos, eos, unk, sep, pad and mask.
+    Attributes:
+        backend_tokenizer: The tokenizer of the Rust library.
+        settings: All settings, as they were given or by default; see `settings.DEFAULT_SETTINGS`.
+        model_max_length: The length to which text is truncated by default, in tokens.
+        padding_side: "right" or "left".
+        truncation_side: "right" or "left": the side from which tokens are removed.
+        clean_up_tokenization_spaces: Whether `decode` removes spaces before punctuation by default.
+        model_input_names: The keys of an encoded text that a model takes.
+        bos_token: The special token at the start of a text; None if there is none.
+        eos_token: The special token at the end of a text; None if there is none.
+        unk_token: The piece for unknown text.
+        sep_token: The special token after each text.
+        pad_token: The special token that fills short rows.
+        cls_token: The special token at the start of a row.
+        mask_token: The special token that hides a piece.
+
+    Each special token has an id under the same name with `_id` at the end, such as `cls_token_id`.
     """
 
+    backend_tokenizer: Tokenizer
+    settings: dict[str, Any]
     model_max_length: int
     padding_side: str
     truncation_side: str
     clean_up_tokenization_spaces: bool
     model_input_names = ("input_ids", "token_type_ids", "attention_mask")
-    settings: dict[str, Any]
-    backend_tokenizer: Tokenizer
+    bos_token: str | None
+    eos_token: str | None
+    unk_token: str
+    sep_token: str
+    pad_token: str
+    cls_token: str
+    mask_token: str
+
+    def __getattr__(self, name: str) -> Any:
+        token_name = name.removesuffix("_id")
+        if token_name != name and token_name in SPECIAL_TOKEN_NAMES:
+            token = getattr(self, token_name)
+            return None if token is None else self.convert_tokens_to_ids(token)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    # ---- ids <-> text ----
 
     def decode(
         self,
-        token_ids: Any,
+        token_ids: int | Sequence[int] | Sequence[Sequence[int]] | Tensor,
         skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
-    ) -> Any:
-        """The text of one row of ids (or one id), or a list of texts for a batch; lists or tensors."""
+    ) -> str | list[str]:
+        """Return the text of ids.
+
+        Args:
+            token_ids: One id, the ids of one row, or several rows; also as a tensor.
+            skip_special_tokens: Leave out special tokens.
+            clean_up_tokenization_spaces: Remove spaces before punctuation and contractions; by
+                default as in the setting of that name.
+
+        Returns:
+            A string, or a list of strings for several rows.
+        """
         ids = to_list(token_ids)
-        ids = [ids] if isinstance(ids, int) else ids
-        if ids and isinstance(ids[0], (list, tuple)):
-            return [
-                self.decode(row, skip_special_tokens, clean_up_tokenization_spaces) for row in ids
-            ]
+        if isinstance(ids, list) and ids and isinstance(ids[0], list):
+            return self.batch_decode(ids, skip_special_tokens, clean_up_tokenization_spaces)
+        return self._decode_row(ids, skip_special_tokens, clean_up_tokenization_spaces)
+
+    def batch_decode(
+        self,
+        sequences: Iterable[Sequence[int]] | Tensor,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> list[str]:
+        """Return the text of each row, as `decode` does for one."""
+        return [
+            self._decode_row(row, skip_special_tokens, clean_up_tokenization_spaces)
+            for row in sequences
+        ]
+
+    def _decode_row(
+        self, row: Any, skip_special_tokens: bool, clean_up_tokenization_spaces: bool | None
+    ) -> str:
+        ids = to_list(row)
+        if isinstance(ids, int):
+            ids = [ids]
         text = self.backend_tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
-        if (
-            self.clean_up_tokenization_spaces
-            if clean_up_tokenization_spaces is None
-            else clean_up_tokenization_spaces
-        ):
-            for spaced, joined in CLEAN_UP.items():
-                text = text.replace(spaced, joined)
-        return text
+        if clean_up_tokenization_spaces is None:
+            clean_up_tokenization_spaces = self.clean_up_tokenization_spaces
+        return clean_up_spaces(text) if clean_up_tokenization_spaces else text
 
-    def batch_decode(self, sequences: Any, **kwargs: Any) -> list[str]:
-        """`decode` for each row."""
-        return [self.decode(row, **kwargs) for row in sequences]
-
-    def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> Any:
-        """The id of a piece, or a list of ids; `unk_token_id` for what is no piece."""
+    @overload
+    def convert_tokens_to_ids(self, tokens: str) -> int: ...
+    @overload
+    def convert_tokens_to_ids(self, tokens: list[str] | tuple[str, ...]) -> list[int]: ...
+    def convert_tokens_to_ids(self, tokens: str | Sequence[str]) -> int | list[int]:
+        """Return the id of a piece, or the ids of several; `unk_token_id` for unknown ones."""
         if isinstance(tokens, str):
-            found = self.backend_tokenizer.token_to_id(tokens)
-            return self.backend_tokenizer.token_to_id(self.unk_token) if found is None else found
+            token_id = self.backend_tokenizer.token_to_id(tokens)
+            if token_id is None:
+                token_id = self.backend_tokenizer.token_to_id(self.unk_token)
+            return token_id  # type: ignore[return-value]  # the unknown token is in every vocabulary
         return [self.convert_tokens_to_ids(token) for token in tokens]
 
-    def convert_ids_to_tokens(self, ids: Any, skip_special_tokens: bool = False) -> Any:
-        """The piece of an id, or a list of pieces. Raises ValueError for an id outside the vocabulary."""
-        ids = to_list(ids)
-        if isinstance(ids, int):
-            token = self.backend_tokenizer.id_to_token(ids) if 0 <= ids < len(self) else None
-            if token is None:
-                raise ValueError(f"id {ids} is none of the vocabulary's 0 to {len(self) - 1}")
-            return token
-        skipped = set(self.all_special_ids) if skip_special_tokens else ()
-        return [self.convert_ids_to_tokens(int(i)) for i in ids if i not in skipped]
+    @overload
+    def convert_ids_to_tokens(self, ids: int, skip_special_tokens: bool = False) -> str: ...
+    @overload
+    def convert_ids_to_tokens(
+        self, ids: Sequence[int] | Tensor, skip_special_tokens: bool = False
+    ) -> list[str]: ...
+    def convert_ids_to_tokens(
+        self, ids: int | Sequence[int] | Tensor, skip_special_tokens: bool = False
+    ) -> str | list[str]:
+        """Return the piece of an id, or the pieces of several.
+
+        Args:
+            ids: One id or several, also as a tensor.
+            skip_special_tokens: Leave out special tokens, if there are several ids.
+
+        Raises:
+            ValueError: An id is not in the vocabulary.
+        """
+        id_or_ids = to_list(ids)
+        if isinstance(id_or_ids, int):
+            return self._piece_of(id_or_ids)
+        skipped_ids = set(self.all_special_ids) if skip_special_tokens else set()
+        return [
+            self._piece_of(int(token_id)) for token_id in id_or_ids if token_id not in skipped_ids
+        ]
+
+    def _piece_of(self, token_id: int) -> str:
+        piece = None
+        if 0 <= token_id < len(self):
+            piece = self.backend_tokenizer.id_to_token(token_id)
+        if piece is None:
+            raise ValueError(
+                f"id {token_id} is not in the vocabulary, whose ids go from 0 to {len(self) - 1}"
+            )
+        return piece
 
     def convert_tokens_to_string(self, tokens: Sequence[str]) -> str:
-        """Pieces joined to text."""
+        """Join pieces to text."""
         return str(self.backend_tokenizer.decoder.decode(list(tokens)))
 
+    # ---- the vocabulary ----
+
     def get_vocab(self) -> dict[str, int]:
-        """Every piece, added tokens too, with its id."""
+        """Return the id of each piece, added tokens included."""
         return self.backend_tokenizer.get_vocab()
 
     @property
     def vocab_size(self) -> int:
-        """How many pieces there are, without added tokens; `len` counts those too."""
+        """The number of pieces without added tokens. `len(tokenizer)` includes them."""
         return self.backend_tokenizer.get_vocab_size(with_added_tokens=False)
 
     def __len__(self) -> int:
         return self.backend_tokenizer.get_vocab_size()
 
-    def __getattr__(self, name: str) -> Any:
-        if name.endswith("_token_id") and name[:-3] in NAMED:
-            token = getattr(self, name[:-3])
-            return None if token is None else self.convert_tokens_to_ids(token)
-        raise AttributeError(f"{type(self).__name__} has no {name!r}")
-
-    @property
-    def special_tokens_map(self) -> dict[str, str]:
-        """The named special tokens that are set."""
-        return {name: getattr(self, name) for name in NAMED if getattr(self, name) is not None}
-
-    @property
-    def all_special_tokens(self) -> list[str]:
-        """Every special token once, the named ones first."""
-        extra = [token.content for token in self._added if token.special]
-        return list(dict.fromkeys([*self.special_tokens_map.values(), *extra]))
-
-    @property
-    def all_special_ids(self) -> list[int]:
-        """Their ids."""
-        return [self.convert_tokens_to_ids(token) for token in self.all_special_tokens]
-
-    def num_special_tokens_to_add(self, pair: bool = False) -> int:
-        """How many special tokens a text, or a pair, gets."""
-        return self.backend_tokenizer.num_special_tokens_to_add(pair)
-
-    def build_inputs_with_special_tokens(
-        self, first: list[int], second: list[int] | None = None
-    ) -> list[int]:
-        """[CLS] first [SEP], or [CLS] first [SEP] second [SEP]."""
-        rest = [] if second is None else [*second, self.sep_token_id]
-        return [self.cls_token_id, *first, self.sep_token_id, *rest]
-
-    def get_special_tokens_mask(
-        self, ids: list[int], already_has_special_tokens: bool = True
-    ) -> list[int]:
-        """1 for each special token of a row, 0 for the others; the row gets its special tokens first if it has none."""
-        special = set(self.all_special_ids)
-        row = ids if already_has_special_tokens else self.build_inputs_with_special_tokens(ids)
-        return [int(i in special) for i in row]
-
     def add_tokens(
         self, tokens: str | AddedToken | Sequence[str | AddedToken], special_tokens: bool = False
     ) -> int:
-        """Add tokens that are always kept whole, and return how many were new; then resize the model's embeddings."""
-        tokens = [tokens] if isinstance(tokens, (str, AddedToken)) else list(tokens)
-        backend = self.backend_tokenizer
-        return backend.add_special_tokens(tokens) if special_tokens else backend.add_tokens(tokens)
+        """Add tokens, which are never split in text.
+
+        The model's embeddings have to be resized afterwards
+        (`model.resize_token_embeddings(len(tokenizer))`).
+
+        Args:
+            tokens: One token or several.
+            special_tokens: Whether they are special tokens, which `decode` can leave out.
+
+        Returns:
+            How many of the tokens are new.
+        """
+        new_tokens = [tokens] if isinstance(tokens, (str, AddedToken)) else list(tokens)
+        if special_tokens:
+            return self.backend_tokenizer.add_special_tokens(new_tokens)
+        return self.backend_tokenizer.add_tokens(new_tokens)
+
+    # ---- special tokens ----
 
     @property
-    def _added(self) -> list[AddedToken]:
-        return [
-            token for _, token in sorted(self.backend_tokenizer.get_added_tokens_decoder().items())
+    def special_tokens_map(self) -> dict[str, str]:
+        """The special tokens that have a name and are set, by name."""
+        tokens = {name: getattr(self, name) for name in SPECIAL_TOKEN_NAMES}
+        return {name: token for name, token in tokens.items() if token is not None}
+
+    @property
+    def all_special_tokens(self) -> list[str]:
+        """All special tokens, those with a name first."""
+        others = [
+            token.content for token in added_tokens_of(self.backend_tokenizer) if token.special
         ]
+        return list(dict.fromkeys([*self.special_tokens_map.values(), *others]))
 
-    def save_pretrained(self, directory: str | os.PathLike[str]) -> None:
-        """Write `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json`: for this class and transformers.
+    @property
+    def all_special_ids(self) -> list[int]:
+        """The ids of `all_special_tokens`."""
+        return [self.convert_tokens_to_ids(token) for token in self.all_special_tokens]
 
-        Each file is replaced at once: a killed process leaves the old one or the new one.
+    def num_special_tokens_to_add(self, pair: bool = False) -> int:
+        """Return the number of special tokens that a text, or a pair of texts, gets."""
+        return self.backend_tokenizer.num_special_tokens_to_add(pair)
+
+    def build_inputs_with_special_tokens(
+        self, token_ids_0: list[int], token_ids_1: list[int] | None = None
+    ) -> list[int]:
+        """Add special tokens to ids: [CLS] text [SEP], or [CLS] text [SEP] text [SEP]."""
+        row = [self.cls_token_id, *token_ids_0, self.sep_token_id]
+        if token_ids_1 is not None:
+            row += [*token_ids_1, self.sep_token_id]
+        return row
+
+    def get_special_tokens_mask(
+        self, token_ids: list[int], already_has_special_tokens: bool = True
+    ) -> list[int]:
+        """Return 1 for each special token of a row and 0 for all others.
+
+        Args:
+            token_ids: The row.
+            already_has_special_tokens: If false, the result is that of the row with special tokens
+                added.
         """
-        folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
-        current = {name: getattr(self, name, value) for name, value in self.settings.items()}
-        # transformers' own AlbertTokenizer would rebuild the pipeline, and differ in rare characters
-        config = {
-            **current,
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_input_names": self.model_input_names,
-        }
-        texts = {
-            "tokenizer.json": self.backend_tokenizer.to_str(pretty=True),
-            "tokenizer_config.json": json.dumps(config, indent=2, sort_keys=True) + "\n",
-            "special_tokens_map.json": json.dumps(self.special_tokens_map, indent=2, sort_keys=True)
-            + "\n",
-        }
-        for name, text in texts.items():
-            atomic_write_text(folder / name, text)
+        if not already_has_special_tokens:
+            token_ids = self.build_inputs_with_special_tokens(token_ids)
+        special_ids = set(self.all_special_ids)
+        return [int(token_id in special_ids) for token_id in token_ids]
 
+    # ---- padding and saving ----
 
-def complete(settings: Mapping[str, Any], names: Mapping[str, Any]) -> dict[str, Any]:
-    """`settings`, and those of `names` and `DEFAULTS` for what is not given.
+    def pad(  # noqa: PLR0913  # the arguments of transformers
+        self,
+        encoded_inputs: Mapping[str, Any] | Sequence[Mapping[str, Any]],
+        padding: bool | str = True,
+        max_length: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        padding_side: str | None = None,
+        return_attention_mask: bool = True,
+        return_tensors: str | None = None,
+    ) -> BatchEncoding:
+        """Pad rows to a common length, as data collators of transformers do.
 
-    None counts as not given, and so does 1e30, which transformers writes for a `model_max_length` that nobody set.
-    Raises TypeError for an unknown name, ValueError for a value of another type.
-    """
-    defaults = {**DEFAULTS, **names}
-    if unknown := settings.keys() - defaults.keys():
-        raise TypeError(f"no setting {', '.join(sorted(unknown))}; there are {', '.join(defaults)}")
-    given = {name: value for name, value in settings.items() if value not in (None, 1e30)}
-    for name, value in given.items():
-        kind = bool if name in PIPELINE else str if name in NAMED else type(DEFAULTS[name])
-        if not isinstance(value, kind):
-            raise ValueError(f"{name}={value!r} must be of type {kind.__name__}")
-    return {**defaults, **given}
+        Columns that the tokenizer does not make, such as labels, are collected but not padded.
 
+        Args:
+            encoded_inputs: A list of encoded texts, or one mapping with a list of rows per column.
+            padding: As for a call of the tokenizer.
+            max_length: As for a call of the tokenizer.
+            pad_to_multiple_of: As for a call of the tokenizer.
+            padding_side: As for a call of the tokenizer.
+            return_attention_mask: Add `attention_mask` if it is missing.
+            return_tensors: "pt": return tensors instead of lists.
 
-def wordpiece(file: Path, settings: Mapping[str, Any]) -> Tokenizer:
-    """BERT's pipeline, from a file with one piece a line."""
-    try:
-        pieces = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is no UTF-8 text ({error}); download it again") from error
-    vocab = {piece.rstrip("\r"): i for i, piece in enumerate(pieces)}
-    if settings["unk_token"] not in vocab:
-        raise ValueError(
-            f"{file} is no WordPiece vocabulary: no line of {len(vocab)} is {settings['unk_token']!r}"
+        Raises:
+            ValueError: There are no `input_ids`, or an argument has an impossible value.
+        """
+        target_length = self.model_max_length if max_length is None else max_length
+        options = self._padding_options(padding, target_length, pad_to_multiple_of, padding_side)
+        return pad_encoded_inputs(encoded_inputs, options, return_attention_mask, return_tensors)
+
+    def _padding_options(
+        self,
+        padding: bool | str,
+        length: int,
+        pad_to_multiple_of: int | None,
+        padding_side: str | None,
+    ) -> PaddingOptions:
+        """Complete the arguments of a call."""
+        side = padding_side or self.padding_side
+        return PaddingOptions(padding, length, pad_to_multiple_of, side, self.pad_token_id)
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str]) -> None:
+        """Write files that `from_pretrained` of this class and of transformers read.
+
+        These are tokenizer.json, tokenizer_config.json and special_tokens_map.json. A process that
+        is killed while it saves leaves the previous file or the new one, never half of one.
+
+        Args:
+            save_directory: The directory. It is created if necessary.
+
+        Raises:
+            OSError: The files cannot be written, for example because the disk is full.
+        """
+        settings = {name: getattr(self, name, value) for name, value in self.settings.items()}
+        config = {**settings, "model_input_names": self.model_input_names}
+        write_tokenizer_files(
+            Path(save_directory), self.backend_tokenizer, config, self.special_tokens_map
         )
-    tokenizer = Tokenizer(models.WordPiece(vocab, unk_token=settings["unk_token"]))
-    tokenizer.normalizer = normalizers.BertNormalizer(
-        handle_chinese_chars=settings["tokenize_chinese_chars"],
-        strip_accents=settings["strip_accents"],
-        lowercase=settings["do_lower_case"],
-    )
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    tokenizer.decoder = decoders.WordPiece()
-    return tokenizer

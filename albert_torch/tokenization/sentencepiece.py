@@ -1,41 +1,69 @@
-"""A SentencePiece model -> the ids of ALBERT's original tokenizer, on the Rust `tokenizers` library.
+"""A SentencePiece model on the Rust `tokenizers` library, with the ids of Google's tokenizer.
 
-The original (tokenization.py of google-research/albert) cleans the text, runs SentencePiece, then cuts off the comma of
-every piece that ends in a digit and a comma. The Rust model does the same by scoring such pieces 100 lower. The two can
-differ only where some `suspects` piece comes out; `ExactWords` then repeats the original step by step.
+Google's tokenizer (tokenization.py of google-research/albert) cleans the text, runs SentencePiece,
+then cuts the comma off every piece that ends in a digit and a comma. The Rust model gives the same
+result in nearly all cases when the scores of such pieces are lowered, so that they are avoided.
+`exact_words` handles the other cases.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import math
 import struct
 import unicodedata
-from array import array
-from collections import defaultdict
-from collections.abc import Iterator
 from typing import Any
 
-from tokenizers import Regex, Token, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
-SPACE = "▁"  # SentencePiece's mark of a space, U+2581
-NORMAL, UNKNOWN, CONTROL = 1, 2, 3  # types of pieces
-LOWERED = 100.0  # what a piece that ends in a digit and a comma loses, in Hub files as here
-QUOTES = [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
-MODEL_TYPES = {1: "unigram", 2: "BPE", 3: "word", 4: "char"}
-# message -> field -> (name, the one value that ALBERT's pipeline follows); absent fields have that value
-REQUIRED = {
-    2: {24: ("treat_whitespace_as_suffix", 0), 35: ("byte_fallback", 0)},
-    3: {
+from albert_torch.tokenization.protobuf import read_fields
+
+SPACE = "▁"  # how SentencePiece writes a space, U+2581
+# The amount by which the score of a piece that ends in a digit and a comma is lowered, here and in
+# the tokenizer.json files of the Hub.
+LOWERED_BY = 100.0
+
+# Fields of the protobuf message ModelProto.
+_PIECES, _TRAINER_SPEC, _NORMALIZER_SPEC = 1, 2, 3
+# Fields of ModelProto.SentencePiece.
+_PIECE_TEXT, _PIECE_SCORE, _PIECE_TYPE = 1, 2, 3
+# Values of ModelProto.SentencePiece.Type.
+_NORMAL, _UNKNOWN, _CONTROL = 1, 2, 3
+# Fields of TrainerSpec and NormalizerSpec.
+_MODEL_TYPE = 3
+_PRECOMPILED_CHARSMAP = 2
+# Values of TrainerSpec.ModelType.
+_UNIGRAM = 1
+_MODEL_TYPE_NAMES = {_UNIGRAM: "unigram", 2: "BPE", 3: "word", 4: "char"}
+# For each field that changes the ids: its name, and the only value that the pipeline here
+# implements, which is also the default of the field.
+_REQUIRED_SETTINGS = {
+    _TRAINER_SPEC: {24: ("treat_whitespace_as_suffix", 0), 35: ("byte_fallback", 0)},
+    _NORMALIZER_SPEC: {
         3: ("add_dummy_prefix", 1),
         4: ("remove_extra_whitespaces", 1),
         5: ("escape_whitespaces", 1),
     },
 }
 
+# Characters that `str.split`, which Google's code uses, takes for white space, but not the Rust
+# library.
+_ADDITIONAL_WHITE_SPACE = Regex(r"[\x0b\x1c-\x1f]")
+# The mark of a space at the start of a word: after white space, or at the start of the text.
+_SPACE_AT_WORD_START = Regex(rf"(?<!\S){SPACE}")
+
 
 class SentencePiece:
-    """A unigram model: pieces by id with their scores, `controls` (pieces never found in text), map of characters."""
+    """A SentencePiece unigram model.
+
+    Attributes:
+        pieces: The text and score of each piece, by id.
+        unk_id: The id of the unknown piece.
+        controls: The pieces that never occur in text, such as "[CLS]" and the unknown piece.
+        charsmap: The table of character replacements (precompiled_charsmap), or b"".
+        unigram: The model of the Rust library, with lowered scores.
+    """
 
     def __init__(
         self,
@@ -44,233 +72,194 @@ class SentencePiece:
         controls: frozenset[str],
         charsmap: bytes,
     ) -> None:
-        for i, (piece, score) in enumerate(pieces):
+        """Build the model.
+
+        Raises:
+            ValueError: A piece is empty or occurs twice, or a score is not a finite number.
+            Exception: The Rust library refuses the pieces or the table of characters.
+        """
+        for number, (piece, score) in enumerate(pieces):
             if not piece or not math.isfinite(score):
-                raise ValueError(f"piece {i} is empty or its score is no number")
+                raise ValueError(f"piece {number} is empty or its score is not a finite number")
         if len({piece for piece, _ in pieces}) != len(pieces):
             raise ValueError("a piece occurs twice")
-        self.pieces, self.unk_id, self.controls, self.charsmap = pieces, unk_id, controls, charsmap
+        self.pieces = pieces
+        self.unk_id = unk_id
+        self.controls = controls
+        self.charsmap = charsmap
         lowered = [
-            (piece, score - LOWERED if ends_in_digit_comma(piece) else score)
+            (piece, score - LOWERED_BY if ends_in_digit_comma(piece) else score)
             for piece, score in pieces
         ]
-        self.unigram = models.Unigram(
-            lowered, unk_id
-        )  # this line and the next also refuse what is damaged
-        self.map_characters = [normalizers.Precompiled(charsmap)] if charsmap else []
+        self.unigram = models.Unigram(lowered, unk_id)
+        self._character_map = [normalizers.Precompiled(charsmap)] if charsmap else []
 
     @classmethod
     def from_bytes(cls, data: bytes, name: str) -> SentencePiece:
-        """Read the protobuf of a `spiece.model`. Raises ValueError, with `name`, for anything but a unigram model."""
+        """Read the protobuf message of a `spiece.model`.
+
+        Args:
+            data: The contents of the file.
+            name: The name of the file, for error messages.
+
+        Raises:
+            ValueError: `data` is anything but a unigram model that this package can use.
+        """
         try:
             return cls._parse(data)
         except Exception as error:  # the Rust library raises plain Exception
             raise ValueError(
-                f"{name} ({len(data)} bytes) is no SentencePiece unigram model: {error}; download the file again"
+                f"{name} ({len(data)} bytes) is not a SentencePiece unigram model: {error}; "
+                "download the file again"
             ) from error
 
     @classmethod
     def _parse(cls, data: bytes) -> SentencePiece:
-        pieces, kinds, charsmap = [], [], b""
-        for field, value in _fields(data):
-            if field == 1:
-                piece = {1: b"", 2: struct.pack("<f", 0.0), 3: NORMAL, **dict(_fields(value))}
-                pieces.append((piece[1].decode("utf-8"), *struct.unpack("<f", piece[2])))
-                kinds.append(piece[3])
-            elif field in (2, 3):
-                settings = dict(_fields(value))
-                if field == 2 and (kind := settings.get(3, 1)) != 1:
-                    raise ValueError(
-                        f"its type is {MODEL_TYPES.get(kind, kind)}, and ALBERT's is unigram"
-                    )
-                for number, (setting, required) in REQUIRED[field].items():
-                    if settings.get(number, required) != required:
-                        raise ValueError(
-                            f"its {setting} is {settings[number]}, and ALBERT's is {required}"
-                        )
-                charsmap = settings.get(2, b"") if field == 3 else charsmap
-        if (unknown := kinds.count(UNKNOWN)) != 1:
+        pieces: list[tuple[str, float]] = []
+        piece_types: list[int] = []
+        charsmap = b""
+        for field, value in read_fields(data):
+            if field == _PIECES:
+                text, score, piece_type = _parse_piece(value)
+                pieces.append((text, score))
+                piece_types.append(piece_type)
+            elif field in _REQUIRED_SETTINGS:
+                settings = dict(read_fields(value))
+                _check_settings(field, settings)
+                if field == _NORMALIZER_SPEC:
+                    charsmap = settings.get(_PRECOMPILED_CHARSMAP, b"")
+        unknown_count = piece_types.count(_UNKNOWN)
+        if unknown_count != 1:
             raise ValueError(
-                f"it has {len(pieces)} pieces, {unknown} of them of type unknown instead of 1"
+                f"it has {len(pieces)} pieces, {unknown_count} of them of type unknown instead of 1"
             )
         controls = frozenset(
-            pieces[i][0] for i, kind in enumerate(kinds) if kind in (UNKNOWN, CONTROL)
+            text
+            for (text, _), piece_type in zip(pieces, piece_types, strict=True)
+            if piece_type in (_UNKNOWN, _CONTROL)
         )
-        return cls(pieces, kinds.index(UNKNOWN), controls, charsmap)
+        return cls(pieces, piece_types.index(_UNKNOWN), controls, charsmap)
 
     @classmethod
     def from_json(cls, spec: dict[str, Any]) -> SentencePiece | None:
-        """The same from a parsed `tokenizer.json`; None when its pipeline is not ALBERT's, known by its quote rule."""
+        """Read the model from a parsed `tokenizer.json`.
+
+        Returns:
+            The model, or None if the file contains another pipeline than ALBERT's.
+
+        Raises:
+            Exception: A value is missing or has another type than it should.
+        """
         steps = (spec.get("normalizer") or {}).get("normalizers", [])
-        quotes = {"type": "Replace", "pattern": {"String": "``"}, "content": '"'}
-        if spec["model"].get("type") != "Unigram" or quotes not in steps:
+        # Only ALBERT's pipeline replaces the quotation marks of LaTeX.
+        quote_rule = {"type": "Replace", "pattern": {"String": "``"}, "content": '"'}
+        if spec["model"].get("type") != "Unigram" or quote_rule not in steps:
             return None
         pieces = [(str(piece), float(score)) for piece, score in spec["model"]["vocab"]]
-        floor = (
-            min(score for piece, score in pieces if not ends_in_digit_comma(piece)) - LOWERED / 2
-        )
-        pieces = [(piece, score + LOWERED if score < floor else score) for piece, score in pieces]
+        # Lowered scores lie far below all others, so they can be recognized and raised again.
+        lowest = min(score for piece, score in pieces if not ends_in_digit_comma(piece))
+        threshold = lowest - LOWERED_BY / 2
+        pieces = [
+            (piece, score + LOWERED_BY if score < threshold else score) for piece, score in pieces
+        ]
         controls = frozenset(token["content"] for token in spec["added_tokens"] if token["special"])
-        charsmap = next(
-            (step["precompiled_charsmap"] for step in steps if step["type"] == "Precompiled"), ""
-        )
-        return cls(pieces, spec["model"]["unk_id"], controls, base64.b64decode(charsmap))
+        charsmaps = [
+            step["precompiled_charsmap"] for step in steps if step["type"] == "Precompiled"
+        ]
+        charsmap = base64.b64decode(charsmaps[0]) if charsmaps else b""
+        return cls(pieces, spec["model"]["unk_id"], controls, charsmap)
 
     def pipeline(self, do_lower_case: bool, keep_accents: bool, remove_space: bool) -> Tokenizer:
-        """Normalizer, pre-tokenizer, model and decoder; special tokens and post-processor are the caller's."""
-        steps: list[Any] = (
-            [normalizers.Replace(Regex(r"[\x0b\x1c-\x1f]"), " ")] if remove_space else []
-        )  # str.split's
-        steps += QUOTES
+        """Return a tokenizer of the Rust library that treats text as Google's code does.
+
+        It has a normalizer, a pre-tokenizer, the model and a decoder, but no special tokens and no
+        post-processor yet.
+
+        Args:
+            do_lower_case: Convert text to lower case.
+            keep_accents: Keep combining characters, and do not decompose characters (NFKD).
+            remove_space: Treat all white space alike; otherwise only spaces separate words.
+        """
+        steps: list[normalizers.Normalizer] = []
+        if remove_space:
+            steps.append(normalizers.Replace(_ADDITIONAL_WHITE_SPACE, " "))
+        steps += _quote_steps()
         if not keep_accents:
-            steps += [normalizers.NFKD(), normalizers.Replace(Regex(_combining()), "")]
-        steps += [normalizers.Lowercase()] * do_lower_case + self.map_characters
-        steps.append(
-            normalizers.Replace(Regex(rf"(?<!\S){SPACE}"), SPACE * 2)
-        )  # or Metaspace adds none
+            combining = Regex(_combining_characters())
+            steps += [normalizers.NFKD(), normalizers.Replace(combining, "")]
+        if do_lower_case:
+            steps.append(normalizers.Lowercase())
+        steps += self._character_map
+        # Metaspace puts the mark of a space before every word, except before a word that starts
+        # with one; SentencePiece does it in that case too.
+        steps.append(normalizers.Replace(_SPACE_AT_WORD_START, SPACE * 2))
+
+        words: pre_tokenizers.PreTokenizer = pre_tokenizers.WhitespaceSplit()
+        if not remove_space:
+            words = pre_tokenizers.Split(" ", "removed")
         tokenizer = Tokenizer(self.unigram)
         tokenizer.normalizer = normalizers.Sequence(steps)
-        spaces = (
-            pre_tokenizers.WhitespaceSplit()
-            if remove_space
-            else pre_tokenizers.Split(" ", "removed")
-        )
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([spaces, pre_tokenizers.Metaspace()])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([words, pre_tokenizers.Metaspace()])
         tokenizer.decoder = decoders.Metaspace()
         return tokenizer
 
-    def plain_steps(
+    def plain_text_steps(
         self, do_lower_case: bool
     ) -> tuple[normalizers.Normalizer, pre_tokenizers.PreTokenizer]:
-        """Stages with the same ids, but not offsets, for printable ASCII with single spaces: a third faster."""
-        steps = [
-            normalizers.Strip(),
-            *QUOTES,
-            *[normalizers.Lowercase()] * do_lower_case,
-            *self.map_characters,
-        ]
+        """Return a faster normalizer and pre-tokenizer, for plain text.
+
+        For printable ASCII text with single spaces they give the same ids as those of `pipeline`
+        in two thirds of the time, but other offsets.
+        """
+        steps: list[normalizers.Normalizer] = [normalizers.Strip(), *_quote_steps()]
+        if do_lower_case:
+            steps.append(normalizers.Lowercase())
+        steps += self._character_map
         return normalizers.Sequence(steps), pre_tokenizers.Metaspace()
 
 
-class ExactWords:
-    """A pre-tokenizer stage that cuts words as the original does: SentencePiece in its float32, then the comma rule."""
-
-    def __init__(self, model: SentencePiece) -> None:
-        self.unk_id = model.unk_id
-        self.ids = {piece: i for i, (piece, _) in enumerate(model.pieces)}
-        # a score of 0 marks a user-defined symbol, which SentencePiece counts as -0.1
-        self.scores = {
-            piece: score or -0.1 for piece, score in model.pieces if piece not in model.controls
-        }
-        self.unk_score = min(self.scores.values()) - 10
-        self.longest = max(map(len, self.scores))
-        self.suspects = self._suspects()
-
-    def _suspects(self) -> frozenset[int]:
-        """Ids without which a row is certain: commas inside a piece, and repeats ("6" + "66" ties with "66" + "6")."""
-        names = {piece for piece in self.scores if "," in piece[:-1]}
-        if any(ends_in_digit_comma(piece) and piece[0] != SPACE for piece in self.scores):
-            names.add(",")
-        by_unit: dict[str, list[str]] = defaultdict(list)
-        for piece in sorted(self.scores, key=len):
-            by_unit[piece[: (piece + piece).find(piece, 1)]].append(piece)
-        names.update(piece for repeats in by_unit.values() for piece in repeats[1:])
-        return frozenset(self.ids[name] for name in names if name in self.ids)
-
-    def pre_tokenize(self, text: Any) -> None:
-        """Give every word of a `PreTokenizedString` its tokens; special tokens already have theirs."""
-        total = 0.0
-
-        def tokens(word: str) -> list[Token]:
-            nonlocal total
-            pieces, total = self._viterbi(word, total)
-            found, at = [], 0
-            for piece in self._cut_commas(pieces):
-                end = at + len(piece.encode())
-                found.append(Token(self.ids.get(piece, self.unk_id), piece, (at, end)))
-                at = end
-            return found
-
-        text.tokenize(tokens)
-
-    def _viterbi(self, word: str, total: float) -> tuple[list[str], float]:
-        """The best pieces of a word, and `total`, the score so far, raised by theirs; adjacent unknowns fuse."""
-        best = array(
-            "f", [total] + [-math.inf] * len(word)
-        )  # float32, as there: its rounding decides ties
-        path = array("f", [0.0])
-        starts = [0] * len(best)
-        for start in range(len(word)):
-            for end in range(start + 1, min(start + self.longest, len(word)) + 1):
-                score = self.scores.get(
-                    word[start:end], self.unk_score if end == start + 1 else -math.inf
-                )
-                path[0] = best[start] + score
-                if path[0] > best[end]:
-                    best[end], starts[end] = path[0], start
-        pieces: list[str] = []
-        end = len(word)
-        while end:
-            piece = word[starts[end] : end]
-            if pieces and piece not in self.scores and pieces[-1][0] not in self.scores:
-                pieces[-1] = piece + pieces[-1]
-            else:
-                pieces.append(piece)
-            end = starts[end]
-        return pieces[::-1], best[-1]
-
-    def _cut_commas(self, pieces: list[str]) -> Iterator[str]:
-        for piece in pieces:
-            if not ends_in_digit_comma(piece):
-                yield piece
-                continue
-            number, _ = self._viterbi(SPACE + piece[:-1].replace(SPACE, ""), 0.0)
-            if piece[0] != SPACE:
-                number[0] = number[0].removeprefix(SPACE)
-            yield from filter(None, [*number, ","])
-
-
 def ends_in_digit_comma(piece: str) -> bool:
-    """Whether the original cuts the comma off this piece."""
+    """Whether Google's code cuts the comma off this piece."""
     return len(piece) > 1 and piece[-1] == "," and piece[-2].isdigit()
 
 
-def _combining() -> str:
-    """A regular expression for what Python calls combining: fewer characters than Rust's StripAccents removes."""
-    marks = (code for code in range(0x20000) if unicodedata.combining(chr(code)))
-    return "[" + "".join(rf"\x{{{code:x}}}" for code in marks) + "]"
+def _parse_piece(message: bytes) -> tuple[str, float, int]:
+    """Return the text, the score and the type of a piece."""
+    fields = dict(read_fields(message))
+    text = fields.get(_PIECE_TEXT, b"").decode("utf-8")
+    score = 0.0
+    if _PIECE_SCORE in fields:
+        (score,) = struct.unpack("<f", fields[_PIECE_SCORE])
+    return text, score, fields.get(_PIECE_TYPE, _NORMAL)
 
 
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """Number and value of each field of a protobuf message: int for a varint, bytes for the other wire types."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        if key & 7 == 0:
-            value, at = _varint(data, at)
-            yield key >> 3, value
-            continue
-        if key & 7 == 2:
-            size, at = _varint(data, at)
-        elif key & 7 in (1, 5):
-            size = 8 if key & 7 == 1 else 4
-        else:
-            raise ValueError(f"byte {at} starts no protobuf field")
-        if size > len(data) - at:
-            raise ValueError("it ends in the middle of a field")
-        yield key >> 3, data[at : at + size]
-        at += size
+def _check_settings(message: int, settings: dict[int, Any]) -> None:
+    """Check that a model was trained with settings that the pipeline here implements.
+
+    Raises:
+        ValueError: It was not.
+    """
+    if message == _TRAINER_SPEC:
+        model_type = settings.get(_MODEL_TYPE, _UNIGRAM)
+        if model_type != _UNIGRAM:
+            name = _MODEL_TYPE_NAMES.get(model_type, model_type)
+            raise ValueError(f"its type is {name}, and ALBERT's is unigram")
+    for field, (name, required) in _REQUIRED_SETTINGS[message].items():
+        value = settings.get(field, required)
+        if value != required:
+            raise ValueError(f"its {name} is {value}, and ALBERT's is {required}")
 
 
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """The number that starts at byte `at`, seven bits to a byte, and where the next field starts."""
-    value = 0
-    for shift, byte in enumerate(data[at : at + 10]):
-        value |= (byte & 127) << 7 * shift
-        if byte < 128:
-            return value, at + shift + 1
-    raise ValueError(
-        "it ends in the middle of a number"
-        if len(data) - at < 10
-        else f"byte {at} starts no number"
-    )
+def _quote_steps() -> list[normalizers.Normalizer]:
+    """Replace the quotation marks of LaTeX, as the users of Google's code do."""
+    return [normalizers.Replace("``", '"'), normalizers.Replace("''", '"')]
+
+
+@functools.cache
+def _combining_characters() -> str:
+    """Return a regular expression for the characters that Python calls combining.
+
+    The Rust library's StripAccents removes more than these.
+    """
+    codes = [code for code in range(0x20000) if unicodedata.combining(chr(code))]
+    return "[" + "".join(rf"\x{{{code:x}}}" for code in codes) + "]"

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tokenizers import Tokenizer, pre_tokenizers
 
-from albert_torch.tokenization.sentencepiece import ExactWords, SentencePiece, ends_in_digit_comma
+from albert_torch.tokenization.exact_words import ExactWords
+from albert_torch.tokenization.sentencepiece import SentencePiece, ends_in_digit_comma
 
 sentencepiece = pytest.importorskip("sentencepiece")
 
@@ -176,20 +177,20 @@ def test_from_json_gives_back_the_model(small: bytes) -> None:
             lambda data: b"\x0a\xff\xff\xff\xff\xff\xff\xff\xff\x7f" + data,
             "ends in the middle of a field",
         ),
-        (lambda data: b"\xff" * 40, "starts no number"),
-        (lambda data: b"\x0f" + data, "starts no protobuf field"),
+        (lambda data: b"\xff" * 40, "no protobuf number starts"),
+        (lambda data: b"\x0f" + data, "no protobuf field starts"),
         (
             lambda data: b"version https://git-lfs.github.com/spec/v1\n",
-            "no SentencePiece unigram model",
+            "not a SentencePiece unigram model",
         ),
-        (lambda data: b"\x08\x05" + data, "no SentencePiece unigram model"),
+        (lambda data: b"\x08\x05" + data, "not a SentencePiece unigram model"),
         (lambda data: data + b"\x0a\x07\x0a\x05[CLS]", "occurs twice"),
-        (lambda data: data + b"\x0a\x02\x0a\x00", "piece 90 is empty or its score is no number"),
+        (lambda data: data + b"\x0a\x02\x0a\x00", "piece 90 is empty or its score is not a finite number"),
         (
             lambda data: data + b"\x1a\x06\x12\x04\xff\xff\xff\xff",
-            "no SentencePiece unigram model: .*charsmap",
+            "not a SentencePiece unigram model: .*charsmap",
         ),
-        (lambda data: data + b"\x0a\x04\x0a\x02\xff\xfe", "no SentencePiece unigram model"),
+        (lambda data: data + b"\x0a\x04\x0a\x02\xff\xfe", "not a SentencePiece unigram model"),
     ],
 )
 def test_damaged_files_are_refused(
@@ -214,7 +215,7 @@ def test_every_short_file_is_read_or_refused(small: bytes) -> None:
         except ValueError as error:
             messages.append(str(error))
     assert len(messages) > 1000
-    assert all("no SentencePiece unigram model" in message for message in messages)
+    assert all("not a SentencePiece unigram model" in message for message in messages)
 
 
 @pytest.mark.parametrize(

@@ -496,7 +496,7 @@ def test_vocab_txt_equals_bert(tmp_path: Path, options: dict[str, bool]) -> None
         None,
         "the cats",
     )
-    with pytest.raises(ValueError, match="pipeline of its own: do_lower_case cannot be set"):
+    with pytest.raises(ValueError, match="pipeline of its own, so do_lower_case cannot be set"):
         AlbertTokenizer.from_pretrained(tmp_path / "saved", do_lower_case=True)
 
 
@@ -518,7 +518,7 @@ def test_settings_come_from_the_config_and_overrides_win(model_file: Path, tmp_p
     lower = AlbertTokenizer.from_pretrained(tmp_path, do_lower_case=True, model_max_length=8)
     assert lower.tokenize("THE") == tokenizer.tokenize("the")
     assert len(lower("the cat sat on a mat", truncation=True).input_ids) == 8
-    with pytest.raises(TypeError, match=r"no setting do_lowercase; there are .*do_lower_case"):
+    with pytest.raises(TypeError, match=r"no setting do_lowercase; the settings are .*do_lower_case"):
         AlbertTokenizer.from_pretrained(tmp_path, do_lowercase=True)
 
 
@@ -541,7 +541,7 @@ def test_tokens_of_an_older_save_keep_their_ids(
     (tmp_path / "added_tokens.json").write_text('{"<a>": 90}')
     tokenizer = AlbertTokenizer.from_pretrained(tmp_path)
     assert tokenizer.convert_tokens_to_ids(["<a>", "[MASK]"]) == [90, 91]
-    assert "the vocabulary has no [MASK]: added at its end" in caplog.text
+    assert "the vocabulary does not have [MASK]; added at its end" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -559,25 +559,25 @@ def test_tokens_of_an_older_save_keep_their_ids(
             ("a",),
             {"padding": "longets"},
             ValueError,
-            "padding='longets' is none of 'longest', 'max_length'",
+            "padding='longets' must be one of 'longest', 'max_length'",
         ),
         (
             ("a",),
             {"padding": True, "padding_side": "top"},
             ValueError,
-            "padding_side='top' is none of 'left', 'right'",
+            "padding_side='top' must be one of 'left', 'right'",
         ),
         (
             ("a",),
             {"truncation": "first"},
             ValueError,
-            "truncation='first' is none of .*'only_first'",
+            "truncation='first' must be one of .*'only_first'",
         ),
         (
             ("a",),
             {"truncation": True, "max_length": 8, "stride": 6},
             ValueError,
-            "stride=6 must be .* below length=8",
+            "stride=6 must be .* below 6, which is max_length=8",
         ),
         (("a",), {"max_length": 8, "stride": -1}, ValueError, "stride=-1 must be at least 0"),
         (
@@ -598,7 +598,7 @@ def test_tokens_of_an_older_save_keep_their_ids(
             ValueError,
             "rows of input_ids have .* pass padding=True",
         ),
-        (("a",), {"return_tensors": "tf"}, ValueError, "return_tensors='tf' is none of 'pt'"),
+        (("a",), {"return_tensors": "tf"}, ValueError, "return_tensors='tf' must be one of 'pt'"),
         (("a \ud800",), {}, ValueError, "lone surrogate"),
         (
             ("a " * 9, "b " * 40),
@@ -625,11 +625,11 @@ def test_bad_input_is_refused(
     [
         ("tokenizer.json", "not json", r"tokenizer.json is not valid JSON"),
         ("tokenizer.json", "[1]", "holds a JSON list instead of an object"),
-        ("tokenizer.json", "{}", "is JSON but no tokenizer"),
+        ("tokenizer.json", "{}", "is valid JSON but not a tokenizer"),
         (
             "tokenizer.json",
             '{"model": {"type": "Unigram", "vocab": 3}}',
-            "is JSON but no tokenizer",
+            "is valid JSON but not a tokenizer",
         ),
         ("tokenizer_config.json", "{", "tokenizer_config.json is not valid JSON"),
         (
@@ -638,8 +638,8 @@ def test_bad_input_is_refused(
             "do_lower_case='yes' must be of type bool",
         ),
         ("tokenizer_config.json", '{"cls_token": 3}', "cls_token=3 must be of type str"),
-        ("spiece.model", "", r"spiece.model \(0 bytes\) is no SentencePiece unigram model"),
-        ("vocab.txt", "", r"is no WordPiece vocabulary: no line of 1 is '\[UNK\]'"),
+        ("spiece.model", "", r"spiece.model \(0 bytes\) is not a SentencePiece unigram model"),
+        ("vocab.txt", "", r"is not a WordPiece vocabulary: none of its 1 lines is '\[UNK\]'"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, name: str, content: str, message: str) -> None:
@@ -685,7 +685,7 @@ def test_an_empty_directory_and_ids_out_of_range_are_refused(
         AlbertTokenizer.from_pretrained(tmp_path)
     tokenizer = AlbertTokenizer.from_pretrained(model_file)
     for bad in (-1, 90):
-        with pytest.raises(ValueError, match=f"id {bad} is none of the vocabulary's 0 to 89"):
+        with pytest.raises(ValueError, match=f"id {bad} is not in the vocabulary, whose ids go from 0 to 89"):
             tokenizer.convert_ids_to_tokens(bad)
 
 
@@ -693,14 +693,7 @@ def test_tokenizing_needs_no_torch(model_file: Path, tmp_path: Path) -> None:
     """Kills: an import of torch at the top of a tokenizer module."""
     import subprocess
 
-    modules = ("spiece", "encoding", "vocabulary", "tokenizer")
-    root = Path(sys.modules["albert_torch.tokenization.tokenizer"].__file__ or "").parent
-    sources = {name: (root / f"{name}.py").read_text() for name in modules}
-    assert [
-        name
-        for name, text in sources.items()
-        if re.search(r"^(import|from) torch", text, re.MULTILINE)
-    ] == []
+    root = Path(sys.modules["albert_torch"].__file__ or "").parent
     code = (
         "import sys, types; package = types.ModuleType('albert_torch'); package.__path__ = [sys.argv[1]];"
         "sys.modules['albert_torch'] = package; from albert_torch.tokenization import AlbertTokenizer;"
