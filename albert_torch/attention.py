@@ -5,6 +5,10 @@ There are two kinds of backend. A padded backend takes queries, keys and values 
 after the other, (S, N, D), and the lengths of the rows, so it needs no mask and does no work for
 padding. The letters are explained in `model.py`.
 
+Every backend computes the same numbers as `eager`, up to rounding: a model may run another one than
+the one that was selected (`output_attentions=True` runs `eager`, and the fast path has kernels of
+its own), and the selection is not saved with the model.
+
 To add a backend, write one function and enter it into `PADDED_BACKENDS` or `PACKED_BACKENDS`.
 """
 
@@ -25,7 +29,10 @@ logger = logging.getLogger(__name__)
 PaddedBackend = Callable[
     [Tensor, Tensor, Tensor, Tensor | None, float], tuple[Tensor, Tensor | None]
 ]
+"""q, k, v, mask, dropout_p -> context, and probabilities or None; `eager` is the definition."""
+
 PackedBackend = Callable[[Tensor, Tensor, Tensor, "RowLengths", float], Tensor]
+"""q, k, v, row lengths, dropout_p -> context; see `varlen`."""
 
 
 def eager(
@@ -65,7 +72,8 @@ class RowLengths:
     """The lengths of packed rows. What the kernels need to know about them is computed once.
 
     Args:
-        lengths: Number of tokens of each row, in the order in which the rows are packed.
+        lengths: Number of tokens of each row, in the order in which the rows are packed. Rows
+            without tokens are left out.
     """
 
     def __init__(self, lengths: Sequence[int]) -> None:
@@ -205,7 +213,8 @@ class AttentionContext:
     Attributes:
         num_heads: N.
         backend: Name of the backend. A packed one runs on packed batches; a batch without padding
-            is attended by `sdpa` instead, because its rows have equal lengths.
+            is attended by `sdpa` instead, because its rows have equal lengths. With a padded one,
+            packed tokens are padded for attention and packed again.
         mask: Mask for the padded backends, broadcasts to (B, N, T, T); None if all may attend.
         packing: Where the packed tokens are in the batch; None for a batch that is not packed.
         probabilities: Every layer appends its own, (B, N, T, T); None if nobody asked for them.
@@ -251,10 +260,10 @@ class AttentionContext:
 
 
 class Packing:
-    """Where the S real tokens of a padded batch are.
+    """Where the S marked tokens of a padded batch are, usually its real tokens.
 
     Args:
-        mask: (B, T), nonzero at real tokens. They need not be at the start of a row.
+        mask: (B, T), nonzero at the tokens. They need not be at the start of a row.
     """
 
     def __init__(self, mask: Tensor) -> None:
@@ -268,7 +277,7 @@ class Packing:
         return RowLengths(self.mask.bool().sum(dim=1).tolist())
 
     def pack(self, x: Tensor) -> Tensor:
-        """Select the real tokens.  (B, T, ...) -> (S, ...)."""
+        """Select the marked tokens.  (B, T, ...) -> (S, ...)."""
         return x.flatten(0, 1).index_select(0, self.indices)
 
     def pad(self, x: Tensor) -> Tensor:

@@ -161,8 +161,9 @@ class AlbertModel(AlbertPreTrainedModel):
             hidden_states = self.encoder(
                 packing.pack(embeddings), attention, token_mask=packed_mask
             )  # (K, H)
-            needed = packing.pad(packed_mask)  # (B, T), False at padding
-        return self._output(Packing(needed).pad(hidden_states), attention, None)
+            needed = packing.pad(packed_mask)  # (B, T), now False at padding
+        hidden_states = Packing(needed).pad(hidden_states)  # (B, T, H), zeros where not needed
+        return self._output(hidden_states, attention, None)
 
     def pool(self, first_tokens: Tensor) -> Tensor:
         """Apply the pooler to the last hidden states of first tokens.  (B, H) -> (B, H).
@@ -197,16 +198,16 @@ class AlbertModel(AlbertPreTrainedModel):
     ) -> AttentionContext:
         if output_attentions is None:
             output_attentions = self.config.output_attentions
-        backend = "eager" if output_attentions else self.attn_implementation
-        if backend in PACKED_BACKENDS and not self.unpad:
+        if self.attn_implementation in PACKED_BACKENDS and not self.unpad:
             raise ValueError(
-                f"attn_implementation={backend!r} is for packed rows, but this model keeps rows "
-                "padded: set model.unpad = True, or select another backend"
+                f"attn_implementation={self.attn_implementation!r} is for packed rows, but this "
+                "model keeps rows padded: set model.unpad = True, or select another backend"
             )
+        mask = self._backend_mask(attention_mask, embeddings)  # also checks it
         return AttentionContext(
             num_heads=self.config.num_attention_heads,
-            backend=backend,
-            mask=self._backend_mask(attention_mask, embeddings),
+            backend="eager" if output_attentions else self.attn_implementation,
+            mask=mask,
             packing=Packing(attention_mask) if self.unpad and attention_mask is not None else None,
             probabilities=[] if output_attentions else None,
         )

@@ -175,6 +175,8 @@ def test_a_model_needs_unpad_for_varlen() -> None:
     model = AlbertModel(AlbertConfig(**SHARED), attn_implementation="varlen")
     with pytest.raises(ValueError, match=r"'varlen' is for packed rows.*model.unpad = True"):
         model(**batch(SHARED))
+    with pytest.raises(ValueError, match="'varlen' is for packed rows"):
+        model(**batch(SHARED), output_attentions=True)
     model.unpad = True
     assert model(**batch(SHARED)).last_hidden_state.isfinite().all()
 
