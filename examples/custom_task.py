@@ -59,7 +59,7 @@ class OneFilePerClass(Task):
                 examples.append({**example, "labels": self.labels.index(file.stem)})
         return Split(examples)
 
-    def config_overrides(self) -> dict[str, Any]:
+    def model_config_overrides(self) -> dict[str, Any]:
         """Return the names of the classes, which become part of the model's config."""
         return {"id2label": dict(enumerate(self.labels))}
 

@@ -61,7 +61,7 @@ def measure_ours(args: argparse.Namespace, options: dict[str, Any]) -> dict[str,
     """Measure our trainer."""
     from albert_torch.finetuning.attempt import start_attempt
     from albert_torch.finetuning.finetune import load_datasets
-    from albert_torch.finetuning.trainer import run_attempt, training_batches
+    from albert_torch.finetuning.run_attempt import run_attempt, training_batches
 
     steps = args.skip + args.steps
     # One step more than is measured, because the last one also writes the checkpoint.

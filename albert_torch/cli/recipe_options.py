@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -124,6 +125,12 @@ def load_recipe(
         config = config_class.load(path, **overrides)
     except ValueError as error:
         mistake = str(error).removeprefix(f"{path}: ")
+        warmup = re.match(r"(warmup_steps=\d+) is more than steps=\d+", mistake)
+        if warmup and "steps" in overrides and "warmup_steps" not in overrides:
+            raise UsageError(
+                f"--steps {overrides['steps']} is less than the recipe's {warmup[1]}: add "
+                "--warmup-steps, or use --scale"
+            ) from error
         if any(mistake.startswith(f"{name}=") for name in overrides):
             raise UsageError(mistake) from error  # the option is wrong, not the file
         raise

@@ -1,4 +1,13 @@
-"""Fine-tuning: recipes, tasks, and a loop that resumes bit for bit."""
+"""Fine-tuning: recipes, tasks, and a loop that resumes bit for bit.
+
+The modules of a run, in the order in which they call each other:
+
+    finetune.finetune               reads the data; runs each seed, again after a collapse
+    ├── attempt.start_attempt       builds the model and the optimizer, or restores them
+    ├── run_attempt.run_attempt     trains with the loop of `training.loop`
+    │   └── evaluation.evaluate     scores the dev split, keeps the best model, stops early
+    └── evaluation.predict          writes the predictions of the best model
+"""
 
 from albert_torch.finetuning.attempt import FinetuningResult
 from albert_torch.finetuning.config import FinetuningConfig

@@ -1,4 +1,4 @@
-"""One attempt at a fine-tuning run: its data, its model, its state and its result."""
+"""`Attempt`: the data, model and state of one attempt at a fine-tuning run, and its result."""
 
 from __future__ import annotations
 

@@ -21,6 +21,9 @@ from albert_torch.training.loop import Evaluation, RunContext, StopReason
 logger = logging.getLogger(__name__)
 
 COLLAPSED_AFTER = 2  # evaluations in a row at which the model only guesses; one may be a slow start
+MIN_UPDATES = (
+    50  # before them a model that only guesses has not collapsed: it has learned nothing yet
+)
 
 
 def evaluate(attempt: Attempt, dev: Split, stop_on_collapse: bool) -> Evaluation:
@@ -57,9 +60,13 @@ def _keep_if_best(attempt: Attempt, scores: dict[str, float]) -> None:
 
 
 def _update_collapse(attempt: Attempt, guesses: bool) -> None:
-    """Count evaluations at which the model only guesses, and warn when it has collapsed."""
+    """Count evaluations at which the model only guesses, and warn when it has collapsed.
+
+    Evaluations in the warmup or in the first `MIN_UPDATES` updates do not count.
+    """
     state = attempt.state
-    if not guesses or state.step <= attempt.context.config.warmup_steps:
+    first_step = max(attempt.context.config.warmup_steps, MIN_UPDATES)
+    if not guesses or state.step <= first_step:
         state.guessing_evaluations = 0
     else:
         state.guessing_evaluations += 1
@@ -67,11 +74,9 @@ def _update_collapse(attempt: Attempt, guesses: bool) -> None:
     if state.guessing_evaluations == COLLAPSED_AFTER:
         logger.warning(
             "step %d: the model has collapsed: at %d evaluations in a row it gave every dev "
-            "example "
-            "the same answer, and its training loss of %.4f is that of guessing. A lower "
+            "example the same answer, and its training loss of %.4f is that of guessing. A lower "
             "learning_rate, more warmup_steps or another seed may help; restarts_on_collapse "
-            "starts "
-            "again with half the learning rate and another seed",
+            "starts again with half the learning rate and another seed",
             state.step,
             COLLAPSED_AFTER,
             sum(state.recent_losses) / len(state.recent_losses),
@@ -112,7 +117,7 @@ def compute_outputs(
         for i, kept in zip(indices, task.collect_outputs(output, inputs), strict=True):
             results[i] = (kept, loss)
     by_index = dict(runtime.gather(list(results.items())))
-    num_targets = [task.loss_weight(example) for example in split.examples]
+    num_targets = [task.num_targets(example) for example in split.examples]
     losses = [by_index[i][1] * count for i, count in enumerate(num_targets) if count]
     outputs = [by_index[i][0] for i in range(len(split.examples))]
     return sum(losses) / sum(num_targets), outputs

@@ -1,4 +1,4 @@
-"""`finetune`: a whole run, with restarts after a collapse, several seeds and predictions."""
+"""`finetune`: a whole run, with several seeds, restarts after a collapse and predictions."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from albert_torch.finetuning.attempt import (
 )
 from albert_torch.finetuning.config import FinetuningConfig
 from albert_torch.finetuning.evaluation import predict
+from albert_torch.finetuning.run_attempt import run_attempt
 from albert_torch.finetuning.tasks.base import Split, Task
 from albert_torch.finetuning.tasks.registry import make_task, with_task
-from albert_torch.finetuning.trainer import run_attempt
 from albert_torch.training.checkpointing import RECIPE_FILE, load_checkpoint, refuse_second_run
 from albert_torch.training.distributed import first_process, leave_process_group_at_exit
 from albert_torch.training.loop import StopReason

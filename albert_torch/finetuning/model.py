@@ -25,7 +25,7 @@ def build_task_model(config: FinetuningConfig, task: Task) -> AlbertPreTrainedMo
 
 
 def _build_without_lora(config: FinetuningConfig, task: Task) -> AlbertPreTrainedModel:
-    model_config = task.config_overrides()
+    model_config = task.model_config_overrides()
     if config.classifier_dropout is not None:
         model_config = {**model_config, "classifier_dropout_prob": config.classifier_dropout}
     return build_model(

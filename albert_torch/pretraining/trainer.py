@@ -28,7 +28,7 @@ from albert_torch.training.checkpointing import (
 from albert_torch.training.data import (
     Inputs,
     collate,
-    count_labels,
+    count_targets,
     count_tokens,
     evaluation_batches,
 )
@@ -212,7 +212,11 @@ def training_batches(run: PretrainingRun) -> Iterator[PretrainingBatch]:
     )
     num_micro_batches = config.gradient_accumulation_steps
     for examples, next_position in batches:
-        counts = [sum(map(count_labels, examples)), len(examples), sum(map(count_tokens, examples))]
+        counts = [
+            sum(map(count_targets, examples)),
+            len(examples),
+            sum(map(count_tokens, examples)),
+        ]
         if runtime.world_size > 1:
             counts = runtime.sum(torch.tensor(counts, device=runtime.device)).tolist()
         num_masked, num_examples, num_tokens = counts
@@ -262,7 +266,7 @@ def evaluate(run: PretrainingRun) -> Evaluation:
     """Return losses and accuracies on the dev examples; each process computes a part of them."""
     config, runtime, dev = run.context.config, run.context.runtime, run.datasets.dev
     run.learner.model.eval()
-    num_masked = sum(map(count_labels, dev))
+    num_masked = sum(map(count_targets, dev))
     total = torch.zeros(len(METRIC_NAMES), device=runtime.device)
     batch_size = max(1, config.batch_size // runtime.num_micro_batches)
     for indices, counts in evaluation_batches(dev, batch_size, runtime.rank, runtime.world_size):

@@ -102,7 +102,8 @@ class TrainingConfig(Options):
         super().__post_init__()
         if self.warmup_steps > self.steps:
             raise ValueError(
-                f"warmup_steps={self.warmup_steps} is more than steps={self.steps}: lower it"
+                f"warmup_steps={self.warmup_steps} is more than steps={self.steps}: lower "
+                "warmup_steps, or raise steps"
             )
         if self.batch_size % self.gradient_accumulation_steps:
             raise ValueError(
@@ -130,7 +131,6 @@ class TrainingConfig(Options):
         if not Path(path).is_file():
             raise FileNotFoundError(
                 f"there is no recipe {os.fspath(path)}; `albert-torch recipes` lists those that "
-                "come "
                 "come with the package"
             )
         try:

@@ -28,7 +28,7 @@ def count_tokens(example: Inputs) -> int:
     return sum(map(len, ids)) if isinstance(ids[0], list) else len(ids)
 
 
-def count_labels(example: Inputs) -> int:
+def count_targets(example: Inputs) -> int:
     """Return the number of tokens of an example that have a label to predict."""
     return sum(label != IGNORE_INDEX for label in example["labels"])
 

@@ -212,6 +212,11 @@ def train(
     return stop_reason or StopReason.FINISHED
 
 
+def step_seed(config: TrainingConfig, step: int) -> int:
+    """Return a number that differs for every update of a run, and between runs of other seeds."""
+    return config.seed * 1_000_003 + step
+
+
 def update(
     context: RunContext[TrainingConfig],
     learner: Learner,
@@ -222,7 +227,7 @@ def update(
     """Update the model once: forward and backward of all micro-batches, then the optimizer."""
     config, runtime, model = context.config, context.runtime, learner.model
     # Dropout is a function of seed, step and process, so that a resumed run repeats it.
-    torch.manual_seed((config.seed * 1_000_003 + step) * runtime.world_size + runtime.rank)
+    torch.manual_seed(step_seed(config, step) * runtime.world_size + runtime.rank)
     model.train()
     metrics = torch.zeros(len(functions.metric_names), device=runtime.device)
     for i, micro_batch in enumerate(batch.micro_batches):

@@ -58,10 +58,13 @@ def attempts(directory: Path) -> list[int]:
     return [line["attempt"] for line in read_metrics(directory) if "dev_loss" in line]
 
 
-def test_a_collapsed_run_starts_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_collapsed_run_starts_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Kills: a collapse without a warning, a restart with the same seed or learning rate, one that
     a resumed run forgets.
     """
+    monkeypatch.setattr("albert_torch.finetuning.evaluation.MIN_UPDATES", 0)
     config = small_config(tmp_path, learning_rate=4e-12, restarts_on_collapse=2)
     (result,) = finetune(config, tmp_path / "run")
     assert "the model has collapsed" in caplog.text
@@ -75,10 +78,11 @@ def test_a_collapsed_run_starts_again(tmp_path: Path, caplog: pytest.LogCaptureF
     assert finetune(config, tmp_path / "run", resume=True)[0].attempt == 2
 
 
-def test_a_collapse_is_remembered(tmp_path: Path) -> None:
+def test_a_collapse_is_remembered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: a run that was interrupted after its collapse and then goes on with the
     collapsed model.
     """
+    monkeypatch.setattr("albert_torch.finetuning.evaluation.MIN_UPDATES", 0)
     config = small_config(tmp_path, learning_rate=4e-12, restarts_on_collapse=2)
     finetune(config, tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -86,6 +90,16 @@ def test_a_collapse_is_remembered(tmp_path: Path) -> None:
     (result,) = finetune(config, tmp_path / "cut", resume=True)
     assert result.attempt == 2
     assert attempts(tmp_path / "cut") == attempts(tmp_path / "whole")
+
+
+def test_a_short_run_is_not_called_collapsed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kills: a trial of a few steps, whose model has not learned yet, that is called collapsed."""
+    config = small_config(tmp_path, learning_rate=4e-12, restarts_on_collapse=2)
+    (result,) = finetune(config, tmp_path / "run")
+    assert (result.attempt, result.collapsed) == (0, False)
+    assert "collapsed" not in caplog.text
 
 
 def test_a_healthy_run_is_not_called_collapsed(

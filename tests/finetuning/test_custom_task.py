@@ -62,7 +62,7 @@ class KeywordTask(Task):
             example["labels"] = int(count >= self.options.min_count)
         return Split(examples, texts)
 
-    def config_overrides(self):
+    def model_config_overrides(self):
         return {"num_labels": 2}
 
     def score(self, split, outputs):
@@ -250,7 +250,7 @@ def test_methods_that_a_task_inherits(tmp_path: Path, keyword_task: type[Task]) 
         task=None,  # type: ignore[arg-type]
     )
     examples = [{"input_ids": [1, 2, 3]}]
-    assert task.loss_weight(examples[0]) == 1
+    assert task.num_targets(examples[0]) == 1
     assert task.randomize(examples, 7) is examples
     assert task.num_classes == 0
     collected = task.collect_outputs({"logits": torch.eye(2).bfloat16()}, {})  # type: ignore[arg-type]

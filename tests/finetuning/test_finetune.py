@@ -21,7 +21,7 @@ from helpers.small_runs import (
 )
 
 from albert_torch import AlbertConfig, AlbertForSequenceClassification, AlbertTokenizer
-from albert_torch.finetuning import Diverged, FinetuningConfig, StopReason, finetune, trainer
+from albert_torch.finetuning import Diverged, FinetuningConfig, StopReason, finetune, run_attempt
 from albert_torch.finetuning.attempt import FinetuningState
 from albert_torch.finetuning.finetune import load_datasets
 from albert_torch.training.checkpointing import load_checkpoint
@@ -177,13 +177,13 @@ def test_another_run_is_not_resumed(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_nan_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Kills: NaN weights that replace good ones, a message that does not say where it happened."""
-    compute_loss, shares = trainer.compute_loss, []
+    compute_loss, shares = run_attempt.compute_loss, []
 
     def nan_in_update_6(*arguments: Any) -> torch.Tensor:
         shares.append(compute_loss(*arguments))
         return shares[-1] * math.nan if len(shares) == 6 else shares[-1]
 
-    monkeypatch.setattr(trainer, "compute_loss", nan_in_update_6)
+    monkeypatch.setattr(run_attempt, "compute_loss", nan_in_update_6)
     message = r"update 6: the loss is nan.* on the training examples \[\d+, .*last good checkpoint"
     with pytest.raises(Diverged, match=message):
         finetune(small_config(tmp_path, log_steps=4), tmp_path / "run")

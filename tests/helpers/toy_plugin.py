@@ -63,7 +63,7 @@ class ToyTask(Task):
         examples = self.encode(lines)
         return Split([{**x, "labels": label} for x, label in zip(examples, labels, strict=True)])
 
-    def config_overrides(self) -> dict[str, Any]:
+    def model_config_overrides(self) -> dict[str, Any]:
         """Name the classes."""
         return {"id2label": {0: "other", 1: self.options.first_word}}
 

@@ -7,7 +7,7 @@ import pytest
 from albert_torch.training.data import (
     batch_indices,
     collate,
-    count_labels,
+    count_targets,
     count_tokens,
     evaluation_batches,
     example_length,
@@ -76,7 +76,7 @@ def test_lengths_and_counts() -> None:
     choices = {"input_ids": [[5], [6, 7]]}
     assert (example_length(choices), count_tokens(choices)) == (2, 3)
     text = {"input_ids": [5, 6, 7], "labels": [-100, 4, 0]}
-    assert (example_length(text), count_tokens(text), count_labels(text)) == (3, 3, 2)
+    assert (example_length(text), count_tokens(text), count_targets(text)) == (3, 3, 2)
 
 
 @pytest.mark.parametrize("world_size", [1, 2, 3])

@@ -7,11 +7,3 @@ from albert_torch.finetuning.tasks import (
     question_answering,
     token_classification,
 )
-
-__all__ = [
-    "classification",
-    "masked_lm",
-    "multiple_choice",
-    "question_answering",
-    "token_classification",
-]

@@ -24,8 +24,9 @@ class Split:
         examples: The inputs of the model, one dict per example: `input_ids`, mostly
             `token_type_ids`, and the labels of the head where they are known. The training loop
             pads them and adds the attention mask.
-        references: What the task needs for scoring and predictions apart from the examples. Only
-            the task reads it.
+        references: What the task needs for scoring and predictions apart from the examples, for
+            example the texts that `predictions` writes next to the labels, or the right answers of
+            each question. Only the task reads it.
     """
 
     examples: list[Inputs]
@@ -39,11 +40,17 @@ class Task:
     outputs. To add a task, derive from this class, set the class attributes, implement
     `load_split`, `score` and `predictions`, and register the class with `register_task`, or name it
     in the recipe as `task = "package.module:ClassName"`, or pass it to `finetune(...,
-    task=ClassName)`.
+    task=ClassName)`. A task of one label per text that differs from "classification" only in its
+    columns or metric derives from `SingleLabelClassification` instead.
+
+    The trained model does not contain the task: `Encoder.classify` and `albert-torch classify`
+    tokenize the texts they are given, and do not repeat what `load_split` does to them before. If
+    it cleans or rewrites texts, do the same before you call them.
 
     Attributes:
         head_class: The model class to train.
-        metric: The name of the score that selects the best checkpoint. Higher is better.
+        metric: The name of the score that selects the best checkpoint: a key of what `score`
+            returns. Higher is better.
         options_class: The dataclass of the task's own options. A recipe holds them side by side
             with the keys of `FinetuningConfig`, and they are options of `albert-torch finetune`.
         config: The recipe of the run.
@@ -79,7 +86,7 @@ class Task:
         """
         raise NotImplementedError
 
-    def config_overrides(self) -> dict[str, Any]:
+    def model_config_overrides(self) -> dict[str, Any]:
         """Return the keys of `AlbertConfig` that the task determines, such as `num_labels`.
 
         It is called after the training split has been loaded.
@@ -94,11 +101,11 @@ class Task:
         """
         return 0
 
-    def loss_weight(self, example: Inputs) -> int:
-        """Return the weight of an example in the mean that is the loss of a batch.
+    def num_targets(self, example: Inputs) -> int:
+        """Return the number of targets of an example: the terms that it adds to a batch's loss.
 
-        The head's loss is a mean over the terms of its batch. When a batch is computed in parts,
-        the parts are weighted with this number of terms, so that the result is the same.
+        The head's loss is a mean over the targets of its batch. When a batch is computed in parts,
+        their losses are weighted with their numbers of targets, so that the result is the same.
         """
         return 1
 
@@ -144,8 +151,8 @@ class Task:
 
     def encode(
         self,
-        texts: Sequence[Any],
-        pairs: Sequence[Any] | None = None,
+        texts: Sequence[str],
+        pairs: Sequence[str] | None = None,
         *,
         truncation: bool | str = True,
     ) -> list[Inputs]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from albert_torch.finetuning import metrics
 from albert_torch.finetuning.splits import read_split, select_columns
 from albert_torch.finetuning.tasks.base import Split, Task
-from albert_torch.finetuning.tasks.glue import COLA_COLUMNS, GLUE_TASKS, SPLIT_FILES
+from albert_torch.finetuning.tasks.glue import GLUE_TASKS
 from albert_torch.finetuning.tasks.registry import register_task
 from albert_torch.heads import AlbertForSequenceClassification
 from albert_torch.readers import Row
@@ -23,7 +23,6 @@ from albert_torch.training.options import Options, option
 if TYPE_CHECKING:
     from albert_torch.finetuning.config import FinetuningConfig
 
-DEFAULT_TEXT_COLUMNS = (("text",), ("sentence",))
 COLUMN_OPTIONS = "text, text_pair and label"
 UNPUBLISHED_LABEL = "-1"  # the label of every row of a test split on the Hub
 
@@ -49,8 +48,14 @@ class ClassificationOptions(TextColumnOptions):
 class SequenceTask(Task):
     """Base of the tasks that predict labels or a number for each text or pair of texts.
 
+    A subclass may set the columns, or override `texts` to prepare the texts and `label_values` to
+    prepare the labels.
+
     Attributes:
         problem_type: The value of `AlbertConfig.problem_type`, which selects the loss.
+        text_columns: The columns of the text, or of the two texts of a pair, if the recipe does not
+            name them: alternatives, of which the first that exists is used.
+        label_columns: The column of the label if the recipe does not name it: alternatives.
         glue: The columns, labels and metric if the recipe names a GLUE task, otherwise None.
     """
 
@@ -58,6 +63,8 @@ class SequenceTask(Task):
     options_class = TextColumnOptions
     options: TextColumnOptions
     problem_type: str
+    text_columns: Sequence[Sequence[str]] = (("text",), ("sentence",))
+    label_columns: Sequence[str] = ("label",)
 
     def __init__(self, config: FinetuningConfig, tokenizer: AlbertTokenizer) -> None:
         super().__init__(config, tokenizer)
@@ -69,6 +76,8 @@ class SequenceTask(Task):
         self.glue = GLUE_TASKS.get(config.task)
         if self.glue is not None:
             self.metric = self.glue.metric
+            self.text_columns = self.glue.text_columns
+            self.label_columns = self.glue.label_columns
 
     def load_split(self, name: str) -> Split | None:
         """Read a split from a table; see `albert_torch.readers` for the formats."""
@@ -76,8 +85,8 @@ class SequenceTask(Task):
         if rows is None:
             return None
         where = f"the {name} split"
-        examples = self.encode(*self._texts(rows, where))
-        values = self._label_values(rows, where, required=name != "test")
+        examples = self.encode(*self.texts(rows, where))
+        values = self.label_values(rows, where, required=name != "test")
         if values is not None:
             labels = self.encode_labels(values, where)
             for example, label in zip(examples, labels, strict=True):
@@ -93,29 +102,44 @@ class SequenceTask(Task):
         raise NotImplementedError
 
     def _read_rows(self, split: str) -> list[Row] | None:
-        has_no_header = (
-            self.config.task == "cola" and split != "test" and not self.config.data_config
-        )
-        header = COLA_COLUMNS if has_no_header else None
-        return read_split(self.config, split, *SPLIT_FILES.get(split, ()), header=header)
+        if self.glue is None:
+            return read_split(self.config, split)
+        has_header = split == "test" or self.config.data_config
+        header = None if has_header else self.glue.header
+        return read_split(self.config, split, *self.glue.file_names.get(split, ()), header=header)
 
-    def _texts(self, rows: list[Row], where: str) -> tuple[list[str], list[str] | None]:
-        """The texts, and the second texts of pairs."""
+    def texts(self, rows: list[Row], where: str) -> tuple[list[str], list[str] | None]:
+        """Return the text of each row as it will be tokenized, and the second texts of pairs.
+
+        Args:
+            rows: The rows of a split, at least one.
+            where: What the rows are, for error messages.
+
+        Raises:
+            ValueError: The rows do not have the columns, or a text is missing.
+        """
+        alternatives = self.text_columns
         if self.options.text:
-            names = [name for name in (self.options.text, self.options.text_pair) if name]
-            values = select_columns(rows, where, names, options=COLUMN_OPTIONS)
-        else:
-            alternatives = self.glue.text_columns if self.glue else DEFAULT_TEXT_COLUMNS
-            values = select_columns(rows, where, *alternatives, options=COLUMN_OPTIONS)
+            alternatives = [[n for n in (self.options.text, self.options.text_pair) if n]]
+        values = select_columns(rows, where, *alternatives, options=COLUMN_OPTIONS)
         texts = [str(row[0]) for row in values]
         return texts, [str(row[1]) for row in values] if len(values[0]) == 2 else None
 
-    def _label_values(self, rows: list[Row], where: str, required: bool) -> list[Any] | None:
-        """The values of the label column; None for a test split without published labels."""
-        if self.options.label:
-            names: tuple[str, ...] = (self.options.label,)
-        else:
-            names = self.glue.label_columns if self.glue else ("label",)
+    def label_values(self, rows: list[Row], where: str, required: bool) -> list[Any] | None:
+        """Return what the label column holds, for `encode_labels`.
+
+        Args:
+            rows: The rows of a split, at least one.
+            where: What the rows are, for error messages.
+            required: Whether labels must be present: in all splits but "test".
+
+        Returns:
+            One value per row; None for a test split without published labels.
+
+        Raises:
+            ValueError: The rows do not have the column, or a label is missing.
+        """
+        names = [self.options.label] if self.options.label else self.label_columns
         if not required and not any(name in rows[0] for name in names):
             return None
         alternatives = [(name,) for name in names]
@@ -131,17 +155,19 @@ class NamedLabelTask(SequenceTask):
 
     Attributes:
         labels: The names in the order of the head's outputs: those of the recipe, of the GLUE task,
-            or else of the first split that is loaded.
+            of the class, or else of the first split that is loaded.
     """
 
     options_class = ClassificationOptions
     options: ClassificationOptions
+    labels: Sequence[str] = ()
 
     def __init__(self, config: FinetuningConfig, tokenizer: AlbertTokenizer) -> None:
         super().__init__(config, tokenizer)
-        self.labels = list(self.options.labels or (self.glue.labels if self.glue else ()))
+        own_labels = self.labels if self.glue is None else self.glue.labels
+        self.labels = list(self.options.labels or own_labels)
 
-    def config_overrides(self) -> dict[str, Any]:
+    def model_config_overrides(self) -> dict[str, Any]:
         """Return the label names, which determine their number, and the problem type."""
         return {"id2label": dict(enumerate(self.labels)), "problem_type": self.problem_type}
 
@@ -174,7 +200,10 @@ class NamedLabelTask(SequenceTask):
 
 @register_task(*(name for name in GLUE_TASKS if name != "stsb"), "classification")
 class SingleLabelClassification(NamedLabelTask):
-    """One label for each text. The label column holds its name or its index."""
+    """One label for each text. The label column holds its name or its index.
+
+    A subclass with other metrics sets `metric` and overrides `score_labels`.
+    """
 
     metric = "accuracy"
     problem_type = "single_label_classification"
@@ -183,7 +212,7 @@ class SingleLabelClassification(NamedLabelTask):
         """Return the index of each label."""
         return [index for (index,) in self.label_indices([[str(value)] for value in values], where)]
 
-    def config_overrides(self) -> dict[str, Any]:
+    def model_config_overrides(self) -> dict[str, Any]:
         """Return the label names and the problem type.
 
         Raises:
@@ -191,7 +220,7 @@ class SingleLabelClassification(NamedLabelTask):
         """
         if len(self.labels) < 2:
             raise ValueError(f"the labels are {self.labels}: classification needs two or more")
-        return super().config_overrides()
+        return super().model_config_overrides()
 
     @property
     def num_classes(self) -> int:
@@ -199,9 +228,17 @@ class SingleLabelClassification(NamedLabelTask):
         return len(self.labels)
 
     def score(self, split: Split, outputs: list[Any]) -> dict[str, float]:
-        """Return the accuracy; for two labels also F1 and Matthews' correlation."""
+        """Return the scores of the most probable label of each text, see `score_labels`."""
         predicted = torch.stack(outputs).argmax(-1).tolist()
-        labels = [example["labels"] for example in split.examples]
+        return self.score_labels(predicted, [example["labels"] for example in split.examples])
+
+    def score_labels(self, predicted: list[int], labels: list[int]) -> dict[str, float]:
+        """Return the accuracy; for two labels also F1 and Matthews' correlation. All in percent.
+
+        Args:
+            predicted: The index of the predicted label of each text.
+            labels: The index of its right label.
+        """
         scores = {"accuracy": metrics.accuracy(predicted, labels)}
         if len(self.labels) == 2:
             scores["f1"] = metrics.binary_f1(predicted, labels)
@@ -266,7 +303,7 @@ class Regression(SequenceTask):
         """Return the numbers."""
         return [_number(value, f"{where}, row {number}") for number, value in enumerate(values, 1)]
 
-    def config_overrides(self) -> dict[str, Any]:
+    def model_config_overrides(self) -> dict[str, Any]:
         """Return one label and the problem type."""
         return {"num_labels": 1, "problem_type": self.problem_type}
 

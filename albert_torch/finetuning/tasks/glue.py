@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -16,12 +17,16 @@ class GlueTask:
         labels: The names of the labels in the order of their numbers on the Hub; empty for
             regression.
         metric: The metric that selects the best checkpoint.
+        file_names: By split, names of files other than the usual ones such as dev.tsv.
+        header: The columns of the training and dev files, if these have no header line.
     """
 
     text_columns: tuple[tuple[str, ...], ...]
     label_columns: tuple[str, ...]
     labels: tuple[str, ...]
     metric: str = "accuracy"
+    file_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    header: tuple[str, ...] | None = None
 
 
 _SENTENCE = (("sentence",),)
@@ -29,7 +34,13 @@ _SENTENCE_PAIR = (("sentence1", "sentence2"),)
 _ENTAILMENT = ("entailment", "not_entailment")
 
 GLUE_TASKS = {
-    "cola": GlueTask(_SENTENCE, ("label",), ("unacceptable", "acceptable"), "matthews"),
+    "cola": GlueTask(
+        _SENTENCE,
+        ("label",),
+        ("unacceptable", "acceptable"),
+        "matthews",
+        header=("source", "label", "mark", "sentence"),
+    ),
     "sst2": GlueTask(_SENTENCE, ("label",), ("negative", "positive")),
     "mrpc": GlueTask(
         (("#1 String", "#2 String"), *_SENTENCE_PAIR),
@@ -48,11 +59,9 @@ GLUE_TASKS = {
         (*_SENTENCE_PAIR, ("premise", "hypothesis")),
         ("gold_label", "label"),
         ("entailment", "neutral", "contradiction"),
+        file_names={"dev": ("dev_matched.tsv",), "test": ("test_matched.tsv",)},
     ),
     "qnli": GlueTask((("question", "sentence"),), ("label",), _ENTAILMENT),
     "rte": GlueTask(_SENTENCE_PAIR, ("label",), _ENTAILMENT),
     "wnli": GlueTask(_SENTENCE_PAIR, ("label",), ("not_entailment", "entailment")),
 }
-
-COLA_COLUMNS = ("source", "label", "mark", "sentence")  # CoLA's train and dev files have no header
-SPLIT_FILES = {"dev": ("dev_matched.tsv",), "test": ("test_matched.tsv",)}  # MNLI has two of each

@@ -87,7 +87,7 @@ class MaskedLM(Task):
         ids = torch.where(randomized, random_ids, ids)
         return {"input_ids": ids.tolist(), "labels": labels.tolist()}
 
-    def loss_weight(self, example: Inputs) -> int:
+    def num_targets(self, example: Inputs) -> int:
         """Return the number of selected tokens."""
         return sum(label != IGNORE_INDEX for label in example["labels"])
 

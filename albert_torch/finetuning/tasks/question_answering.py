@@ -104,7 +104,7 @@ class QuestionAnswering(Task):
                 f"max_length={self.max_length} without the special tokens: lower it"
             )
 
-    def config_overrides(self) -> dict[str, Any]:
+    def model_config_overrides(self) -> dict[str, Any]:
         """Return two labels, start and end."""
         return {"num_labels": 2}
 

@@ -23,8 +23,9 @@ def register_task(*names: str) -> Callable[[type[TaskT]], type[TaskT]]:
     """Return a class decorator that makes a task available to recipes under one or more names.
 
     Args:
-        names: The values of a recipe's key `task` that mean this class. The task can read the one
-            that was used from `self.config.task`.
+        names: One or more values of a recipe's key `task`, such as "sst2", that select this class.
+            A class with several names, as `SingleLabelClassification` has for the tasks of GLUE,
+            can read the one that was used from `self.config.task`.
 
     Raises:
         ValueError: Another class is registered under one of the names.
@@ -90,6 +91,20 @@ def task_option_fields(name: str | None = None) -> tuple[dataclasses.Field[Any],
     return tuple(by_name.values())
 
 
+def ensure_registered(task: type[Task]) -> str:
+    """Return the name of a task, and register it as "package.module:ClassName" if it has none.
+
+    A class that is defined inside a function or a notebook is then found by its name in this
+    process, although it cannot be imported.
+    """
+    for name, known in TASKS.items():
+        if known is task:
+            return name
+    name = f"{task.__module__}:{task.__qualname__}"
+    register_task(name)(task)
+    return name
+
+
 def with_task(config: FinetuningConfig, task: type[Task] | None) -> FinetuningConfig:
     """Return the recipe with `task` naming the given class.
 
@@ -97,7 +112,8 @@ def with_task(config: FinetuningConfig, task: type[Task] | None) -> FinetuningCo
 
     Args:
         config: A recipe that names no task, or the same one, or a base class of it.
-        task: A task class; it is registered if it is not already. None leaves the recipe as it is.
+        task: A task class, which `ensure_registered` registers if the recipe names no task. None
+            leaves the recipe as it is.
 
     Raises:
         ValueError: The recipe names another task, or its `task_options` are not options of this
@@ -112,10 +128,7 @@ def with_task(config: FinetuningConfig, task: type[Task] | None) -> FinetuningCo
                 "given: leave one of them out"
             )
         return config
-    registered = (name for name, known in TASKS.items() if known is task)
-    name = next(registered, f"{task.__module__}:{task.__qualname__}")
-    TASKS[name] = task  # a class defined inside a function cannot be imported by its name
-    return dataclasses.replace(config, task=name)
+    return dataclasses.replace(config, task=ensure_registered(task))
 
 
 def make_task(

@@ -135,11 +135,11 @@ class TokenClassification(Task):
             )
         return self.labels.index(tag)
 
-    def config_overrides(self) -> dict[str, Any]:
+    def model_config_overrides(self) -> dict[str, Any]:
         """Return the tag names."""
         return {"id2label": dict(enumerate(self.labels))}
 
-    def loss_weight(self, example: Inputs) -> int:
+    def num_targets(self, example: Inputs) -> int:
         """Return the number of words with a label."""
         return sum(label != IGNORE_INDEX for label in example["labels"])
 

@@ -153,7 +153,7 @@ def test_labels_are_names_or_indices(
     write_tsv(tmp_path / "train.tsv", "text|label", *(f"w1|{value}" for value in values))
     task = make_small_task(tmp_path, "classification", labels=labels)
     split = task.load_split("train")
-    assert task.config_overrides()["id2label"] == dict(enumerate(names))
+    assert task.model_config_overrides()["id2label"] == dict(enumerate(names))
     assert [example["labels"] for example in split.examples] == indices
 
 

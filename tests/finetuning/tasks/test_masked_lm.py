@@ -23,7 +23,7 @@ def test_masks_are_drawn_as_the_recipe_says(tmp_path: Path) -> None:
     chosen = kept = hidden = total = 0
     for before, after in zip(rows, drawn, strict=True):
         assert after["labels"][0] == after["labels"][-1] == -100
-        assert task.loss_weight(after) >= 1
+        assert task.num_targets(after) >= 1
         for old, new, label in zip(
             before["input_ids"], after["input_ids"], after["labels"], strict=True
         ):

@@ -22,7 +22,7 @@ def test_conll_labels_the_first_piece_of_a_word(tmp_path: Path) -> None:
     assert task.labels == ["O", "B-X", "I-X"]
     assert pieces(task, rows[0]["input_ids"]) == "[CLS] w1 good . [SEP]"
     assert rows[0]["labels"] == [-100, 0, 1, -100, -100]
-    assert task.loss_weight(rows[0]) == 2
+    assert task.num_targets(rows[0]) == 2
     dev, kept = (
         task.load_split("dev"),
         [[0, 1], [0], [1], []],

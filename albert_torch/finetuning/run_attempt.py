@@ -1,4 +1,4 @@
-"""Training of one attempt at a fine-tuning run: its batches, its loss and its result."""
+"""`run_attempt`: train one attempt at a fine-tuning run, from its batches to its result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,13 @@ from albert_torch.training.data import (
     example_length,
 )
 from albert_torch.training.distributed import Runtime
-from albert_torch.training.loop import RunContext, TrainingBatch, TrainingFunctions, train
+from albert_torch.training.loop import (
+    RunContext,
+    TrainingBatch,
+    TrainingFunctions,
+    step_seed,
+    train,
+)
 
 
 @dataclass
@@ -67,14 +73,14 @@ def run_attempt(
     if dev is None:
         save_best(attempt)  # without evaluations, the last model is the best one
     return FinetuningResult(
-        ending,
-        state.step,
-        attempt.metric,
-        state.best,
-        state.best_step,
-        state.best_scores,
-        state.attempt,
-        state.collapsed,
+        stop_reason=ending,
+        step=state.step,
+        metric=attempt.metric,
+        best=state.best,
+        best_step=state.best_step,
+        scores=state.best_scores,
+        attempt=state.attempt,
+        collapsed=state.collapsed,
     )
 
 
@@ -86,16 +92,14 @@ def training_batches(
     lengths = [example_length(example) for example in split.examples]
     batches = batch_indices(lengths, config.batch_size, config.batching, config.seed)
     for step, indices in enumerate(islice(batches, first_step, None), first_step):
-        examples = task.randomize(
-            [split.examples[i] for i in indices], config.seed * 1_000_003 + step
-        )
+        examples = task.randomize([split.examples[i] for i in indices], step_seed(config, step))
         own_micro_batches = range(runtime.rank, runtime.num_micro_batches, runtime.world_size)
         yield FinetuningBatch(
             micro_batches=[examples[i :: runtime.num_micro_batches] for i in own_micro_batches],
             num_tokens=sum(map(count_tokens, examples)),
             description=f"the training examples {indices}",
             position=(),
-            num_targets=sum(map(task.loss_weight, examples)),
+            num_targets=sum(map(task.num_targets, examples)),
         )
 
 
@@ -110,5 +114,5 @@ def compute_loss(
     inputs = collate(micro_batch, task.tokenizer.pad_token_id)
     with runtime.autocast():
         loss: Tensor = model(**runtime.to_device(inputs)).loss
-    share = sum(map(task.loss_weight, micro_batch)) / batch.num_targets
+    share = sum(map(task.num_targets, micro_batch)) / batch.num_targets
     return (loss * share).reshape(1)
