@@ -8,7 +8,7 @@ from typing import Any
 
 # Texts: a string, or a list of words. TextInput: one text, a batch of texts, or a batch of pairs.
 Text = str | Sequence[str]
-TextInput = Text | Sequence[Text] | Sequence[tuple[Text, Text]]
+TextInput = Text | Sequence[Text] | Sequence[tuple[Text, ...]]
 
 
 def make_rows(text: Any, text_pair: Any, is_split_into_words: bool) -> tuple[list[Any], bool]:
