@@ -92,17 +92,33 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def _named_task(parser: CommandParser) -> str | None:
-    """Return the task that the options or the recipe name; None if there is no such task."""
+    """Return the task that the options or the recipe name; None if they name none.
+
+    Raises:
+        UsageError: There is no such task. Its options are not known then, so that parsing them
+            would report the first one instead.
+    """
     from albert_torch.finetuning.tasks.registry import find_task
 
     recipe, task = parser.peek("--task")
-    try:
-        if task is None and recipe is not None:
+    source = ""
+    if task is None and recipe is not None:
+        try:
             path = recipe_path(recipe, "finetune")
             task = Recipe(path.stem, "finetune", path).task
-        find_task(task or "")
-    except (OSError, ValueError):  # reported when the recipe is loaded
+        except (OSError, ValueError):  # reported when the recipe is loaded
+            return None
+        source = f"{path}: "
+        if task == "pretraining":  # the file names no task, or cannot be read
+            return None
+    if not task:
         return None
+    try:
+        find_task(task)
+    except ValueError as error:
+        if {"-h", "--help"} & set(parser.arguments):
+            return None
+        raise UsageError(f"{source}{error}") from error
     return task
 
 

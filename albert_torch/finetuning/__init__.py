@@ -21,6 +21,7 @@ from albert_torch.finetuning.lora import (
 )
 from albert_torch.finetuning.lora_layers import add_lora, expand_groups, merge_lora
 from albert_torch.finetuning.tasks.base import Split, Task
+from albert_torch.finetuning.tasks.classification import SingleLabelClassification
 from albert_torch.finetuning.tasks.registry import TASKS, register_task
 from albert_torch.training.loop import Diverged, StopReason
 from albert_torch.training.options import Options, option
@@ -31,6 +32,7 @@ __all__ = [
     "FinetuningConfig",
     "FinetuningResult",
     "Options",
+    "SingleLabelClassification",
     "Split",
     "StopReason",
     "Task",

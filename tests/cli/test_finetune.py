@@ -169,6 +169,14 @@ def test_every_key_is_an_option_with_help_under_one_topic() -> None:
         (["{recipe}", "--out", "x", "--lerning-rate", "1"], "(did you mean --learning-rate?)"),
         (["{recipe}", "--out", "x", "--steps", "ten"], "steps='ten' must be a whole number"),
         (["{recipe}", "--out", "x", "--steps", "0"], "steps=0 must be at least 1"),
+        (
+            ["{recipe}", "--out", "x", "--steps", "1"],
+            "--steps 1 is less than the recipe's warmup_steps=2: add --warmup-steps, or use --scal",
+        ),
+        (
+            ["{recipe}", "--out", "x", "--steps", "1", "--warmup-steps", "3"],
+            "warmup_steps=3 is more than steps=1",
+        ),
         (["{recipe}", "--out", "x", "--scale", "0"], "scale=0.0 must be above 0"),
         (["{recipe}", "--out", "x", "--dtype", "int8"], "dtype='int8' is not known; use one of"),
         (
@@ -176,6 +184,14 @@ def test_every_key_is_an_option_with_help_under_one_topic() -> None:
             "--doc-stride is an option of squad1, sq",
         ),
         (["{recipe}", "--out", "x", "--task", "squad3"], "task='squad3' is not known; use one of"),
+        (
+            ["{recipe}", "--out", "x", "--task", "squad3", "--mark", "?"],
+            "task='squad3' is not known; use one of",
+        ),
+        (
+            ["{renamed}", "--out", "x", "--mark", "?"],
+            "renamed.toml: task='nowhere:Task' cannot be imported",
+        ),
         (
             ["{recipe}", "--out", "x", "--task", "nowhere:Task"],
             "task='nowhere:Task' cannot be impo",
@@ -200,7 +216,13 @@ def test_mistakes_exit_2_with_one_line(
     (tmp_path / "typo.toml").write_text('task = "sst2"\nlerning_rate = 1e-5\n')
     (tmp_path / "broken.toml").write_text("task = \n")
     monkeypatch.chdir(tmp_path)
-    files = {"recipe": recipe_file, "typo": "typo.toml", "broken": "broken.toml"}
+    (tmp_path / "renamed.toml").write_text('task = "nowhere:Task"\n')
+    files = {
+        "recipe": recipe_file,
+        "typo": "typo.toml",
+        "broken": "broken.toml",
+        "renamed": "renamed.toml",
+    }
     filled = [argument.format(**files) if "{" in argument else argument for argument in arguments]
     assert message in cli.error("finetune", *filled)
     assert not (tmp_path / "x").exists()

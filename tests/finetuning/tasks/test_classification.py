@@ -11,7 +11,8 @@ from helpers.small_runs import SHAPE, sentences, small_config, write_jsonl
 from helpers.tasks import make_small_task, pieces, write_tsv
 
 import albert_torch
-from albert_torch.finetuning import finetune
+from albert_torch.finetuning import SingleLabelClassification, finetune
+from albert_torch.readers import Row
 
 pytest.importorskip("accelerate")
 
@@ -63,6 +64,50 @@ def test_mnli_and_test_files_are_found(tmp_path: Path) -> None:
     assert task.load_split("dev").examples[0]["labels"] == 1
     assert "labels" not in task.load_split("test").examples[0]
     assert task.load_split("train") is None
+
+
+def test_the_files_of_mnli_are_those_of_no_other_task(tmp_path: Path) -> None:
+    """Kills: a task that is evaluated on the dev set of MNLI, which lies in the same directory."""
+    write_tsv(tmp_path / "dev_matched.tsv", "sentence|label", "w1|0")
+    assert make_small_task(tmp_path, "sst2").load_split("dev") is None
+    assert make_small_task(tmp_path, "classification").load_split("dev") is None
+
+
+class Spam(SingleLabelClassification):
+    """A task with columns, labels, texts and a metric of its own."""
+
+    metric = "recall"
+    text_columns = (("subject", "body"),)
+    label_columns = ("is_spam",)
+    labels = ("no", "yes")
+
+    def texts(self, rows: list[Row], where: str) -> tuple[list[str], list[str] | None]:
+        """Lower the subjects."""
+        subjects, bodies = super().texts(rows, where)
+        return [subject.lower() for subject in subjects], bodies
+
+    def score_labels(self, predicted: list[int], labels: list[int]) -> dict[str, float]:
+        """The share of spam that is found."""
+        found = sum(p == label == 1 for p, label in zip(predicted, labels, strict=True))
+        return {"recall": 100 * found / labels.count(1)}
+
+
+def test_a_subclass_sets_columns_labels_texts_and_metric(tmp_path: Path) -> None:
+    """Kills: a class attribute that is replaced by a default, a hook that is not called."""
+    rows = [
+        {"subject": "GOOD", "body": "w1", "is_spam": "yes"},
+        {"subject": "Bad", "body": "w2", "is_spam": "yes"},
+    ]
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    task = make_small_task(tmp_path, f"{__name__}:Spam")
+    split = task.load_split("train")
+    assert [pieces(task, example["input_ids"]) for example in split.examples] == [
+        "[CLS] good [SEP] w1 [SEP]",
+        "[CLS] bad [SEP] w2 [SEP]",
+    ]
+    assert [example["labels"] for example in split.examples] == [1, 1]
+    assert task.model_config_overrides()["id2label"] == {0: "no", 1: "yes"}
+    assert task.score(split, list(torch.eye(2))) == {"recall": 50.0}
 
 
 @pytest.mark.parametrize("suffix", ["tsv", "csv", "jsonl", "json", "parquet"])
