@@ -48,7 +48,8 @@ def finetune(
             `seed-N` inside it, and a `summary.json` compares them.
         resume: Continue a run that was interrupted, bit for bit. Starts a new run if there is no
             checkpoint yet.
-        task: The class of the task; None: the one that `config.task` names.
+        task: The class of the task; None: the one that `config.task` names. A class without a
+            registered name is registered as "package.module:ClassName".
         on_update: Called at the end of each update with the number of updates done. An exception
             that it raises ends the run, which can be resumed.
 
