@@ -21,7 +21,7 @@ from albert_torch.tokenization.settings import (
 )
 from albert_torch.tokenization.wordpiece import build_wordpiece
 
-TOKENIZER_FILES = ("tokenizer.json", "spiece.model", "vocab.txt")  # in the order of search
+VOCABULARY_FILES = ("tokenizer.json", "spiece.model", "vocab.txt")  # in the order of search
 
 
 class TokenizerParts(NamedTuple):
@@ -45,7 +45,7 @@ def load_tokenizer_parts(
 
     Args:
         source: Where the files are.
-        file_names: Names of files, each like one of `TOKENIZER_FILES`.
+        file_names: Names of files, each like one of `VOCABULARY_FILES`.
         overrides: Settings that replace those of the files.
 
     Raises:
@@ -56,7 +56,7 @@ def load_tokenizer_parts(
     file = _find_first(source, file_names)
     if file is None:
         raise source.missing_error(*file_names)
-    settings = _read_settings(source)
+    settings = _read_tokenizer_config(source)
     if file.suffix == ".json":
         return _read_tokenizer_json(file, settings, overrides)
     settings.update(overrides)
@@ -116,7 +116,7 @@ def _read_added_token(fields: dict[str, Any]) -> AddedToken:
     return AddedToken(**{name: value for name, value in fields.items() if name != "id"})
 
 
-def _read_settings(source: Source) -> dict[str, Any]:
+def _read_tokenizer_config(source: Source) -> dict[str, Any]:
     """Return the settings of `tokenizer_config.json` that this package knows."""
     file = source.find("tokenizer_config.json")
     if file is None:

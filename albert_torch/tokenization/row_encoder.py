@@ -113,7 +113,9 @@ class RowEncoder:
             ValueError: The rows cannot be encoded.
         """
         if self._exact_words is None:
-            return _run(_copy(backend, request.truncation), request, request.rows, need_offsets)
+            return _run(
+                _share_model(backend, request.truncation), request, request.rows, need_offsets
+            )
         # The steps for plain text give other offsets, and added tokens that are normalized would be
         # searched for in another text.
         may_use_plain_text_steps = not need_offsets and not any(
@@ -122,8 +124,8 @@ class RowEncoder:
         if may_use_plain_text_steps:
             encodings = self._encode_by_kind_of_text(backend, request)
         else:
-            copy = _copy(backend, request.truncation)
-            encodings = _run(copy, request, request.rows, need_offsets)
+            own_backend = _share_model(backend, request.truncation)
+            encodings = _run(own_backend, request, request.rows, need_offsets)
         self._encode_suspects_exactly(self._exact_words, backend, request, encodings)
         return encodings
 
@@ -159,10 +161,10 @@ class RowEncoder:
         plain_encodings: list[Encoding] = []
         other_encodings: list[Encoding] = []
         if plain_rows:
-            fast_backend = _copy(backend, request.truncation, self._plain_text_steps)
+            fast_backend = _share_model(backend, request.truncation, self._plain_text_steps)
             plain_encodings = _run(fast_backend, request, plain_rows)
         if other_rows:
-            other_encodings = _run(_copy(backend, request.truncation), request, other_rows)
+            other_encodings = _run(_share_model(backend, request.truncation), request, other_rows)
         next_plain, next_other = iter(plain_encodings), iter(other_encodings)
         return [next(next_plain if plain else next_other) for plain in row_is_plain]
 
@@ -185,7 +187,7 @@ class RowEncoder:
                 suspects.append(number)
         if not suspects:
             return
-        exact_backend = _copy(backend, request.truncation)
+        exact_backend = _share_model(backend, request.truncation)
         exact_backend.pre_tokenizer = pre_tokenizers.Sequence(
             [backend.pre_tokenizer, pre_tokenizers.PreTokenizer.custom(exact_words)]
         )
@@ -195,7 +197,7 @@ class RowEncoder:
             encodings[number] = encoding
 
 
-def _copy(backend: Tokenizer, truncation: Truncation | None, steps: Any = None) -> Tokenizer:
+def _share_model(backend: Tokenizer, truncation: Truncation | None, steps: Any = None) -> Tokenizer:
     """Return a tokenizer that shares the model with `backend`.
 
     Truncation is a state of the Rust tokenizer, so every call gets a tokenizer of its own (which
@@ -206,16 +208,15 @@ def _copy(backend: Tokenizer, truncation: Truncation | None, steps: Any = None) 
         truncation: How rows are truncated; None if they are not.
         steps: Another normalizer and pre-tokenizer.
     """
-    copy = Tokenizer(backend.model)
-    if steps is None:
-        copy.normalizer, copy.pre_tokenizer = backend.normalizer, backend.pre_tokenizer
-    else:
-        copy.normalizer, copy.pre_tokenizer = steps
-    copy.post_processor = backend.post_processor
-    copy.add_tokens(added_tokens_of(backend))
+    new_backend = Tokenizer(backend.model)
+    normalizer, pre_tokenizer = steps or (backend.normalizer, backend.pre_tokenizer)
+    new_backend.normalizer = normalizer
+    new_backend.pre_tokenizer = pre_tokenizer
+    new_backend.post_processor = backend.post_processor
+    new_backend.add_tokens(added_tokens_of(backend))
     if truncation is not None:
-        copy.enable_truncation(**truncation._asdict())
-    return copy
+        new_backend.enable_truncation(**truncation._asdict())
+    return new_backend
 
 
 def _run(
@@ -242,7 +243,8 @@ def _run(
                 "a text contains a lone surrogate (U+D800 to U+DFFF), which is not a character; "
                 "decode its bytes again"
             ) from error
-        raise ValueError(f"cannot encode the text with {request.truncation}: {error}") from error
+        truncation = f" with {request.truncation}" if request.truncation else ""
+        raise ValueError(f"cannot encode the text{truncation}: {error}") from error
 
 
 def added_tokens_of(backend: Tokenizer) -> list[AddedToken]:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any
 
-# Texts: a string, or a list of words. TextInput: one text, a batch of texts, or a batch of pairs.
-Text = str | Sequence[str]
-TextInput = Text | Sequence[Text] | Sequence[tuple[Text, ...]]
+# What a tokenizer is called with: one text or several, or several pairs of texts.
+TextOrWords = str | Sequence[str]
+TextInput = TextOrWords | Sequence[TextOrWords] | Sequence[tuple[TextOrWords, ...]]
 
 
 def make_rows(text: Any, text_pair: Any, is_split_into_words: bool) -> tuple[list[Any], bool]:

@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Tokenizer, processors
 from albert_torch.hub import Source
 from albert_torch.tokenization.base import TokenizerBase
 from albert_torch.tokenization.batch_encoding import BatchEncoding, to_tensors
-from albert_torch.tokenization.loading import TOKENIZER_FILES, load_tokenizer_parts
+from albert_torch.tokenization.loading import VOCABULARY_FILES, load_tokenizer_parts
 from albert_torch.tokenization.padding import SIDES, pad_columns
 from albert_torch.tokenization.row_encoder import (
     TRUNCATION_STRATEGIES,
@@ -31,7 +31,7 @@ from albert_torch.tokenization.settings import (
     resolve_choice,
     resolve_settings,
 )
-from albert_torch.tokenization.text_input import Text, TextInput, make_rows
+from albert_torch.tokenization.text_input import TextInput, TextOrWords, make_rows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -129,7 +129,7 @@ class AlbertTokenizer(TokenizerBase):
             TypeError: There is no setting of that name.
         """
         path = Path(name_or_dir)
-        file_names: tuple[str, ...] = TOKENIZER_FILES
+        file_names: tuple[str, ...] = VOCABULARY_FILES
         if path.is_file():
             file_names = (path.name,)
             name_or_dir = path.parent
@@ -144,7 +144,7 @@ class AlbertTokenizer(TokenizerBase):
     def __call__(  # noqa: PLR0913  # the arguments of transformers
         self,
         text: TextInput,
-        text_pair: Text | Sequence[Text] | None = None,
+        text_pair: TextOrWords | Sequence[TextOrWords] | None = None,
         *,
         add_special_tokens: bool = True,
         padding: bool | str = False,
@@ -281,7 +281,10 @@ class AlbertTokenizer(TokenizerBase):
     # ---- other ways to call it ----
 
     def encode(
-        self, text: TextInput, text_pair: Text | Sequence[Text] | None = None, **kwargs: Any
+        self,
+        text: TextInput,
+        text_pair: TextOrWords | Sequence[TextOrWords] | None = None,
+        **kwargs: Any,
     ) -> list[int] | list[list[int]] | Tensor:
         """Return the `input_ids` of `tokenizer(text, text_pair, **kwargs)`."""
         ids: list[int] | list[list[int]] | Tensor = self(text, text_pair, **kwargs)["input_ids"]
@@ -289,8 +292,8 @@ class AlbertTokenizer(TokenizerBase):
 
     def tokenize(
         self,
-        text: Text,
-        pair: Text | None = None,
+        text: TextOrWords,
+        pair: TextOrWords | None = None,
         add_special_tokens: bool = False,
         **kwargs: Any,
     ) -> list[str]:
