@@ -169,11 +169,13 @@ def train(
     started = time.perf_counter()
     with MetricLogger(context.directory, config, state, context.runtime.is_main) as metric_logger:
         while state.step < config.steps and stop_reason is None:
+            # ---- one update ----
             batch = next(batches)
             unread.append(update(context, learner, functions, batch, state.step))
             state.step += 1
             state.position = batch.position
 
+            # ---- what is due after it ----
             is_last = state.step == config.steps
             logging_due = state.step % config.log_steps == 0 or is_last
             evaluation_due = functions.evaluate is not None and (
@@ -181,7 +183,8 @@ def train(
             )
             checkpoint_due = state.step % config.steps_between_checkpoints == 0 or is_last
 
-            # Metrics are read before an evaluation or a checkpoint: no bad weights are ever saved.
+            # Metrics are also read before an evaluation or a checkpoint, so that weights which
+            # are NaN are never saved.
             if logging_due or evaluation_due or checkpoint_due:
                 metrics, grad_norms = read_results(context, unread, state.step)
                 seconds = time.perf_counter() - started

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from albert_torch.training.loop import (
     TrainingBatch,
     TrainingFunctions,
     train,
+    update,
 )
 from albert_torch.training.metric_logger import read_metrics
 
@@ -256,3 +257,28 @@ def test_gradients_are_clipped_and_the_schedule_is_followed(tmp_path: Path) -> N
     unclipped = ToyRun(tmp_path / "unclipped", {"max_grad_norm": 0.0})
     unclipped.train()
     assert all(torch.isfinite(p).all() for p in unclipped.learner.model.parameters())
+
+
+def test_dropout_differs_between_steps_processes_and_seeds(tmp_path: Path) -> None:
+    """Kills: the same dropout at every step, on both processes, or for every seed; dropout that
+    depends on what was drawn before.
+    """
+    run = ToyRun(tmp_path)
+    seeds: list[int] = []
+
+    def compute_metrics(batch: TrainingBatch, micro_batch: list[dict[str, Any]]) -> Tensor:
+        seeds.append(torch.initial_seed())
+        return run.compute_metrics(batch, micro_batch)
+
+    def seed_of(step: int, rank: int = 0, seed: int = 1) -> int:
+        torch.manual_seed(99)
+        runtime = Runtime(run.config)
+        runtime.rank, runtime.world_size = rank, 2
+        context = RunContext(replace(run.config, seed=seed), tmp_path, runtime)
+        functions = TrainingFunctions(("loss", "examples"), compute_metrics)
+        update(context, run.learner, functions, next(run.batches()), step)
+        return seeds[-1]
+
+    different = [seed_of(0), seed_of(1), seed_of(0, rank=1), seed_of(1, rank=1), seed_of(0, seed=2)]
+    assert len(set(different)) == 5
+    assert seed_of(1, rank=1) == different[3]
