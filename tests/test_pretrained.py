@@ -43,7 +43,8 @@ def saved(tmp_path):
 # ---- round trips ----
 
 
-@pytest.mark.parametrize("tied", [True, False])
+# transformers 4 leaves the decoder's bias out of an untied checkpoint.
+@pytest.mark.parametrize("tied", [True, pytest.param(False, marks=pytest.mark.transformers5)])
 @pytest.mark.parametrize("config", [TINY, SHARED], ids=["groups", "shared"])
 @pytest.mark.parametrize("name", CLASS_NAMES)
 def test_round_trips_with_transformers(name, config, tied, tmp_path):
