@@ -228,6 +228,12 @@ print(AlbertTokenizer.from_pretrained("albert-torch/nano")("a lite bert")["input
     assert result.stdout.startswith("[2, ")
 
 
+def test_files_are_short() -> None:
+    """Catches: a file that collects several concepts, too long to read in one sitting."""
+    lengths = {name: len(module.text.splitlines()) for name, module in MODULES.items()}
+    assert_none([f"{name}: {n} lines" for name, n in lengths.items() if n > LONGEST_FILE])
+
+
 def test_a_public_name_has_one_meaning() -> None:
     """Catches: two different things with the same name, of which a reader finds the wrong one."""
     definitions = defaultdict(list)
@@ -262,6 +268,31 @@ def test_only_one_module_replaces_files() -> None:
     writers = {m.name for m in MODULES.values() if any(map(replaces_a_file, m.calls()))}
     # pretraining.prepare renames a whole directory of shards when it is complete.
     assert writers == {"files", "pretraining.prepare"}
+
+
+def test_assignment_expressions_are_rare_and_plain() -> None:
+    """Catches: values assigned in the middle of an expression, where no reader looks for them."""
+    offenders = []
+    for name, module in MODULES.items():
+        nodes = list(ast.walk(module.tree))
+        conditions = [node.test for node in nodes if isinstance(node, ast.If | ast.While)]
+        conditions += [node.left for node in conditions if isinstance(node, ast.Compare)]
+        plain = {id(node) for node in conditions}
+        found = [node for node in nodes if isinstance(node, ast.NamedExpr)]
+        offenders += [
+            f"{name}, line {node.lineno}: an assignment inside an expression"
+            for node in found
+            if id(node) not in plain
+        ]
+        if len(found) > 2:
+            offenders.append(f"{name}: {len(found)} assignment expressions")
+    assert_none(offenders)
+
+
+def test_nothing_opts_out_of_the_formatter() -> None:
+    """Catches: code that is laid out by hand."""
+    pragmas = ("fmt: skip", "fmt: off")
+    assert_none([m.name for m in MODULES.values() if any(pragma in m.text for pragma in pragmas)])
 
 
 def is_minus_100(node: ast.AST) -> bool:
