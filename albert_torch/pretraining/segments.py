@@ -127,7 +127,8 @@ def split_long_sentences(bounds: Sequence[int], max_tokens: int) -> list[int]:
     """
     new_bounds = [bounds[0]]
     for start, stop in pairwise(bounds):
-        new_bounds.extend(range(start + max_tokens, stop, max_tokens))
+        if stop - start > max_tokens:
+            new_bounds.extend(range(start + max_tokens, stop, max_tokens))
         new_bounds.append(stop)
     return new_bounds
 
@@ -157,6 +158,8 @@ def truncate_segments(a: Span, b: Span, max_tokens: int, rng: random.Random) -> 
 def _remove_tokens(segment: Span, size: int, rng: random.Random) -> Span:
     """Remove tokens until `size` remain, each from the front or the end with equal probability."""
     to_remove = segment.size - size
+    if to_remove == 0:
+        return segment
     # One random bit for each token, drawn together: 1 removes it from the front.
     removed_from_front = rng.getrandbits(to_remove).bit_count()
     start = segment.start + removed_from_front
