@@ -20,10 +20,10 @@ from albert_torch.training.loop import Evaluation, RunContext, StopReason
 
 logger = logging.getLogger(__name__)
 
-COLLAPSED_AFTER = 2  # evaluations in a row at which the model only guesses; one may be a slow start
-MIN_UPDATES = (
-    50  # before them a model that only guesses has not collapsed: it has learned nothing yet
-)
+# A model has collapsed if it only guesses at this many evaluations in a row (one may be a slow
+# start), and after more updates than this (before, it has not learned anything yet).
+COLLAPSED_AFTER = 2
+MIN_UPDATES = 50
 
 
 def evaluate(attempt: Attempt, dev: Split, stop_on_collapse: bool) -> Evaluation:

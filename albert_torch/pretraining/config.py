@@ -30,7 +30,7 @@ class PretrainingConfig(TrainingConfig):
     """
 
     batch_size: int = option(
-        4096, "rows per update, over all processes and micro-batches", minimum=1
+        4096, "examples per update, over all processes and micro-batches", minimum=1
     )
     steps: int = option(125_000, "number of updates", minimum=1)
     warmup_steps: int = option(

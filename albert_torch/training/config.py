@@ -37,8 +37,10 @@ class TrainingConfig(Options):
     model_config: dict[str, Any] = option(
         {}, "keys of AlbertConfig that differ from those of the checkpoint, or of an ALBERT-base"
     )
-    max_length: int = option(512, "tokens per row; longer rows are truncated", minimum=1)
-    batch_size: int = option(32, "rows per update, over all processes and micro-batches", minimum=1)
+    max_length: int = option(512, "tokens per example; longer ones are truncated", minimum=1)
+    batch_size: int = option(
+        32, "examples per update, over all processes and micro-batches", minimum=1
+    )
     gradient_accumulation_steps: int = option(
         1, "micro-batches per process that an update is computed in, one after the other", minimum=1
     )
