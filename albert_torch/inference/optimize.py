@@ -213,7 +213,9 @@ class OptimizedAlbert(nn.Module):
         last_hidden_state = self.encoder(batch).last_hidden_state  # (K, H)
         per_token, per_row = self._head_outputs(batch, last_hidden_state, apply_head)
         values = per_row | {name: batch.to_rows(value) for name, value in per_token.items()}
-        return PackedOutput(values, batch.results_per_row())
+        if needed_columns is None:
+            return PackedOutput(values, [len(row) for row in rows])
+        return PackedOutput(values, [len(set(columns)) for columns in needed_columns])
 
     def _pack_padded(self, inputs: EncoderInputs, with_hidden_states: bool) -> PackedBatch:
         embeddings = self.model.base_model.embeddings(

@@ -153,11 +153,6 @@ class PackedBatch:
             return values
         return values[self._needed(self.positions).argsort()]
 
-    def results_per_row(self) -> list[int]:
-        """Return how many of the K needed tokens each of the caller's B rows has."""
-        counts = torch.bincount(self._needed(self.row_indices), minlength=self.shape[0])
-        return [int(count) for count in counts.tolist()]
-
     def first_tokens(self, values: Tensor) -> Tensor | None:
         """Select the values of column 0, in the caller's order.  (K, ...) -> (B, ...).
 
@@ -165,13 +160,16 @@ class PackedBatch:
         token that is not needed.
         """
         is_first = self.columns == 0  # (S,)
-        rows = self.row_indices[is_first]
-        if self.token_mask is not None:
-            if not bool(self.token_mask[is_first].all()):
-                return None
-            is_first = is_first[self.token_mask]  # (K,)
+        if self.token_mask is None:
+            first_values = values[is_first]
+        elif torch.equal(self.token_mask, is_first):
+            first_values = values
+        elif bool(self.token_mask[is_first].all()):
+            first_values = values[is_first[self.token_mask]]
+        else:
+            return None
         first = values.new_zeros(self.shape[0], *values.shape[1:])
-        first[rows] = values[is_first]
+        first[self.row_indices[is_first]] = first_values
         return first
 
     def _needed(self, per_token: Tensor) -> Tensor:

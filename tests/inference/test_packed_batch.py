@@ -36,7 +36,6 @@ def test_rows_are_packed_by_length_and_unpacked_in_order():
     ]  # fmt: skip
     ids = batch.to_rows(batch.embeddings[:, 0])
     assert ids.tolist() == [11, 12, 13, 21, 31, 32, 41]
-    assert batch.results_per_row() == [3, 1, 2, 1]
     assert batch.first_tokens(batch.embeddings[:, 0]).tolist() == [11, 21, 31, 41]
 
 
@@ -46,7 +45,6 @@ def test_only_needed_tokens_are_unpacked():
     values = batch.embeddings[batch.token_mask][:, 0]
     assert batch.num_results == 4
     assert batch.to_rows(values).tolist() == [11, 13, 32, 41]
-    assert batch.results_per_row() == [2, 0, 1, 1]
     assert batch.first_tokens(values) is None
     batch = pack(ROWS, needed_columns=[[0, 2], [0], [0, 1], [0]])
     values = batch.embeddings[batch.token_mask][:, 0]

@@ -45,7 +45,7 @@ class PackedAttention:
 
 
 class CpuAttention(PackedAttention):
-    """Attention of packed rows on a CPU: in bfloat16 by plain matrix products on blocks of rows."""
+    """Attention of packed rows on a CPU: of blocks of rows in bfloat16, by length in float32."""
 
     @functools.cached_property
     def blocks(self) -> list[Block]:
@@ -56,7 +56,26 @@ class CpuAttention(PackedAttention):
         """Compute the context of each token.  (S, 3H) -> (S, H)."""
         if qkv.dtype == torch.bfloat16 and len(qkv) > MIN_BLOCK_TOKENS:
             return attend_blocks(qkv, self.blocks, self.num_heads)
-        return super().__call__(qkv)
+        return attend_by_length(qkv, self.rows, self.num_heads)
+
+
+def attend_by_length(qkv: Tensor, rows: RowLengths, num_heads: int) -> Tensor:
+    """Compute what `attention.varlen_by_length` does, from queries, keys and values in one tensor.
+
+    Splitting them together takes fewer operations, which counts in a batch of one sentence.
+
+    (S, 3H) -> (S, H)
+    """
+    contexts, start = [], 0
+    head_size = qkv.shape[1] // (3 * num_heads)
+    for num_rows, length in rows.buckets:
+        end = start + num_rows * length
+        bucket = qkv[start:end].view(num_rows, length, 3, num_heads, head_size)  # (B, T, 3, N, D)
+        q, k, v = bucket.permute(2, 0, 3, 1, 4)  # (B, N, T, D) each
+        context = F.scaled_dot_product_attention(q, k, v)  # (B, N, T, D)
+        contexts.append(context.transpose(1, 2).reshape(end - start, -1))  # (B * T, H)
+        start = end
+    return contexts[0] if len(contexts) == 1 else torch.cat(contexts)
 
 
 # ---- blocks: bfloat16 on a CPU ----

@@ -11,15 +11,18 @@ from albert_torch.inference.kernels import attention
 
 
 @pytest.mark.parametrize("lengths", [(1, 3, 3, 16, 16), (16, 16), (5, 17, 17, 18, 30, 48, 50, 129)])
-def test_attention_in_blocks_is_the_definition(lengths):
+def test_attention_is_the_definition(lengths):
     """Catches: padding that is attended to; tokens of another row or head; a missing scale."""
     qkv = torch.randn(sum(lengths), 3 * 24, dtype=torch.float64)
     want = []
     for row in qkv.split(lengths):
         q, k, v = row.view(len(row), 3, 4, 6).permute(1, 2, 0, 3)  # (N, T, D) each
         want.append(((q @ k.mT / 6**0.5).softmax(-1) @ v).transpose(0, 1).flatten(1))
-    got = attention.attend_blocks(qkv, list(attention.make_blocks(lengths, 4)), 4)
-    assert worst(got, torch.cat(want)) < 1e-12
+    blocks = list(attention.make_blocks(lengths, 4))
+    assert worst(attention.attend_blocks(qkv, blocks, 4), torch.cat(want)) < 1e-12
+    by_length = attention.attend_by_length(qkv, RowLengths(lengths), 4)
+    assert worst(by_length, torch.cat(want)) < 1e-12
+    assert worst(attention.PackedAttention(lengths, 4)(qkv), torch.cat(want)) < 1e-12
 
 
 def test_attention_meets_few_shapes():
