@@ -46,7 +46,7 @@ def test_only_needed_tokens_are_unpacked():
     assert batch.num_results == 4
     assert batch.to_rows(values).tolist() == [11, 13, 32, 41]
     assert batch.first_tokens(values) is None
-    batch = pack(ROWS, needed_columns=[[0, 2], [0], [0, 1], [0]])
+    batch = pack(ROWS, needed_columns=[[0, 2], [0], [0], [0]])
     values = batch.embeddings[batch.token_mask][:, 0]
     assert batch.first_tokens(values).tolist() == [11, 21, 31, 41]
 
