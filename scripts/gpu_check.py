@@ -243,9 +243,9 @@ def main() -> int:
     name = torch.cuda.get_device_name() if device.type == "cuda" else device.type
     print(f"{name}, torch {torch.__version__}")
     workloads = {
-        "64 ragged rows, up to 128 tokens": ragged_batch(64, 128, device),
-        "64 x 128": dense_batch(64, 128, device),
-        "16 ragged rows, up to 512 tokens": ragged_batch(16, 512, device),
+        "512 ragged rows, up to 128 tokens": ragged_batch(512, 128, device),
+        "256 x 128": dense_batch(256, 128, device),
+        "128 ragged rows, up to 512 tokens": ragged_batch(128, 512, device),
         "1 x 16": dense_batch(1, 16, device),
     }
     numbers, equal = check_numbers(device)
