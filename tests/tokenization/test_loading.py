@@ -51,10 +51,11 @@ def test_settings_come_from_the_config_and_overrides_win(
         "x": 1,
     }
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    (tmp_path / "added_tokens.json").write_text('{"<b>": 91, "<a>": 90}')
+    added_tokens = {"<b>": 91, "<a>": 92, "<c>": 90}
+    (tmp_path / "added_tokens.json").write_text(json.dumps(added_tokens))
     tokenizer = AlbertTokenizer.from_pretrained(tmp_path)
     assert (tokenizer.model_max_length, tokenizer.mask_token) == (64, "[MASK]")
-    assert tokenizer.convert_tokens_to_ids(["<a>", "<b>"]) == [90, 91]
+    assert tokenizer.convert_tokens_to_ids(["<c>", "<b>", "<a>"]) == [90, 91, 92]
     assert tokenizer.tokenize("THE") != tokenizer.tokenize("the")
     lower = AlbertTokenizer.from_pretrained(tmp_path, do_lower_case=True, model_max_length=8)
     assert lower.tokenize("THE") == tokenizer.tokenize("the")

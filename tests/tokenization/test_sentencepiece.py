@@ -25,6 +25,16 @@ def test_pieces_scores_and_types_equal_sentencepiece(
     assert len(model.charsmap) > 100_000
 
 
+@pytest.mark.parametrize("text", ["▁a", "▁a a▁b", "▁ ▁▁x", "a ▁the cat", "the ▁▁the", "a▁the"])
+def test_marks_of_spaces_in_text_equal_sentencepiece(text: str) -> None:
+    """Catches: a word that starts with the mark of a space and gets no mark of its own."""
+    # Without a table of characters; that of the published models replaces the mark by a space.
+    data = train_sentencepiece(normalization_rule_name="identity")
+    backend = SentencePiece.from_bytes(data, "spiece.model").pipeline(True, False, True)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=data)
+    assert backend.encode(text).tokens == processor.encode(text, out_type=str)
+
+
 @pytest.mark.assets
 def test_lowered_scores_alone_are_not_the_comma_rule(assets: Path) -> None:
     """Catches: dropping `ExactWords`. This is the example that makes it necessary."""
