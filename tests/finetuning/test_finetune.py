@@ -34,6 +34,7 @@ pytest.importorskip("accelerate")
 
 
 @pytest.mark.assets
+@pytest.mark.transformers5
 def test_the_losses_are_those_of_hf_trainer(assets: Path, tmp_path: Path) -> None:
     """Kills: decay of biases or LayerNorms, a schedule that is one update off, no clipping, a mean
     over the wrong examples.
